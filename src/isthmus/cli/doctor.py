@@ -1,0 +1,15 @@
+"""`isthmus doctor`: look into the databases of an environment."""
+
+from __future__ import annotations
+
+import asyncio
+
+from isthmus import config
+from isthmus.cli.options import DataDir
+
+
+def doctor(*, data_dir: DataDir = None) -> int:
+    """List prepared transactions, their age and what will become of them, and check what must hold."""
+    from isthmus.environments.doctor import main_report
+
+    return asyncio.run(main_report(config.load({"data_dir": data_dir})))

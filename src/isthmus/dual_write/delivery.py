@@ -1,0 +1,224 @@
+"""Delivery of one round of changes to the destination half: one batch per leg, references that need each other last."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from isthmus.apps.change import Operation
+from isthmus.apps.context import Context
+from isthmus.apps.message import Message, Row
+from isthmus.apps.port import App
+from isthmus.dual_write.exchange import Exchange, RowId
+from isthmus.dual_write.leg import Leg, Projected, Resolved
+from isthmus.dual_write.payload import column_value, field_values
+from isthmus.errors import IsthmusError, Rejected
+
+HALF_NAMES = {"dataverse": "the Dataverse half", "finops": "the finance and operations half"}
+
+
+class Waiting(msgspec.Struct):
+    """A row that is written but for references whose rows did not exist yet."""
+
+    leg: Leg
+    record: Projected
+    row: Row
+    columns: list[str]
+
+
+async def project(context: Context, leg: Leg, ids: Collection[RowId]) -> list[Projected]:
+    """(a) of a leg for these records of its source half."""
+    if not ids:
+        return []
+    text = await context.transaction.value(leg.project, list(ids))
+    records = msgspec.json.decode(text, type=list[Projected])
+    if leg.source == "dataverse":
+        for record in records:
+            record.id = UUID(str(record.id))
+    return records
+
+
+class Delivery:
+    """Carries the records of one round into the destination app, leg by leg."""
+
+    def __init__(self, exchange: Exchange, destination: App) -> None:
+        self._exchange = exchange
+        self._app = destination
+        self._source = exchange.side("finops" if destination.half == "dataverse" else "dataverse")
+        self._target = exchange.side(destination.half)
+        self._waiting: list[Waiting] = []
+        self.wrote = False
+
+    async def upsert(self, leg: Leg, touched: Mapping[RowId, set[str] | None]) -> None:
+        """Create or update the counterparts of these records; `touched` says which values of each are new."""
+        records = [record for record in await project(self._source, leg, touched.keys()) if record.passes]
+        if not records:
+            return
+        for record in records:
+            if record.faults:
+                raise _no_counterpart(leg, record)
+        await self._exchange.lock((leg.name, record.key) for record in records if record.key is not None)
+        creates: list[tuple[Projected, Row]] = []
+        updates: list[tuple[Projected, Row]] = []
+        for found in await self._resolve(leg, records):
+            record = records[found.ordinal]
+            target = _row_id(leg, found.target)
+            values = self._values(leg, record, found, None if target is None else touched[record.id])
+            row = Row(id=target, values=values)
+            if found.missing:
+                self._waiting.append(Waiting(leg, record, row, found.missing))
+            if target is None:
+                creates.append((record, row))
+            elif values:
+                updates.append((record, row))
+                self._exchange.pair(leg, record.id, target)
+        await self._send(leg, Operation.CREATE, creates)
+        for record, row in creates:
+            assert row.id is not None, "the app gives every created row its id"
+            self._exchange.pair(leg, record.id, row.id)
+        await self._send(leg, Operation.UPDATE, updates)
+
+    async def delete(self, leg: Leg, ids: Sequence[RowId]) -> None:
+        """Delete the counterparts of deleted records, as far as they took part and have one."""
+        records = [
+            self._exchange.deleted.pop((leg.name, id_)) for id_ in ids if (leg.name, id_) in self._exchange.deleted
+        ]
+        found = await self._resolve(leg, records)
+        rows = [(records[item.ordinal], Row(id=_row_id(leg, item.target))) for item in found if item.target is not None]
+        await self._send(leg, Operation.DELETE, rows)
+
+    async def complete_lookups(self) -> None:
+        """Set the references that had to wait for rows of the same batch. Rejected when a row is still not there."""
+        by_leg: dict[str, list[Waiting]] = {}
+        for waiting in self._waiting:
+            by_leg.setdefault(waiting.leg.name, []).append(waiting)
+        self._waiting = []
+        for group in by_leg.values():
+            leg = group[0].leg
+            updates = []
+            for found in await self._resolve(leg, [waiting.record for waiting in group]):
+                waiting = group[found.ordinal]
+                still = [column for column in waiting.columns if column in found.missing]
+                if still:
+                    raise _lookup_failed(leg, waiting.record, still[0])
+                columns = self._lookup_columns(leg, found)
+                values = {name: value for name, value in columns.items() if _belongs(name, waiting.columns)}
+                updates.append((waiting.record, Row(id=waiting.row.id, values=values)))
+            await self._send(leg, Operation.UPDATE, updates)
+
+    async def _resolve(self, leg: Leg, records: Sequence[Projected]) -> list[Resolved]:
+        """(b) of a leg."""
+        if not records:
+            return []
+        rows = [
+            {
+                **{name: record.values.get(name) for name in leg.resolved},
+                "ordinal": ordinal,
+                "target": self._exchange.paired(leg, record.id),
+                "company": record.company,
+            }
+            for ordinal, record in enumerate(records)
+        ]
+        text = await self._target.transaction.value(leg.resolve, msgspec.json.encode(rows).decode())
+        return msgspec.json.decode(text, type=list[Resolved])
+
+    def _values(self, leg: Leg, record: Projected, found: Resolved, names: set[str] | None) -> dict[str, Any]:
+        """What the destination row gets: all values on create, else those that are new (`names`)."""
+        catalog = self._app.catalog
+        if leg.destination == "finops":
+            entity = catalog.entity(leg.table_map.entity)
+            values = {name: value for name, value in record.values.items() if names is None or name in names}
+            if names is None and entity.company_specific:
+                values["dataareaid"] = record.company
+            return field_values(entity, values)
+        columns: dict[str, Any] = {}
+        heads: set[str] = set()
+        for text, value in record.values.items():
+            if names is None or text in names:
+                path = leg.paths[text]
+                heads.add(path.head.name)
+                if not path.is_lookup:
+                    columns[path.head.name] = column_value(path.head, value)
+        lookups = self._lookup_columns(leg, found)
+        waiting = found.missing
+        for name, value in lookups.items():
+            if (names is None or _belongs(name, heads)) and not _belongs(name, waiting):
+                columns[name] = value
+        return columns
+
+    def _lookup_columns(self, leg: Leg, found: Resolved) -> dict[str, Any]:
+        table = self._app.catalog.tables.get(leg.table_map.table) if leg.destination == "dataverse" else None
+        if table is None:
+            return {}
+        return {
+            name: column_value(table.column[name], value) if name in table.column else value
+            for name, value in found.columns.items()
+        }
+
+    async def _send(self, leg: Leg, operation: Operation, rows: Sequence[tuple[Projected, Row]]) -> None:
+        if not rows:
+            return
+        name = leg.table_map.table if leg.destination == "dataverse" else leg.table_map.entity
+        message = Message(operation=operation, table=name, rows=[row for _, row in rows], through=leg.name)
+        before = len(self._target.changes)
+        try:
+            await self._app.execute(self._target, message)
+        except IsthmusError as error:
+            raise _refused(leg, rows, error) from error
+        self.wrote = self.wrote or len(self._target.changes) > before
+
+
+def _row_id(leg: Leg, value: Any) -> RowId | None:
+    return UUID(value) if leg.destination == "dataverse" and value is not None else value
+
+
+def _belongs(column: str, heads: Collection[str]) -> bool:
+    """Whether a physical column is one of the lookups, or the type column of one."""
+    return column in heads or (column.endswith("type") and column.removesuffix("type") in heads)
+
+
+def _shown(record: Projected) -> str:
+    return (record.key or str(record.id)).replace("\x1f", ", ")
+
+
+def _no_counterpart(leg: Leg, record: Projected) -> Rejected:
+    field, _, value = record.faults[0].partition("=")
+    return Rejected(
+        f"Table map '{leg.name}', record {_shown(record)}: the value map of '{field}' has no entry for '{value}'. "
+        "Add one to the map, or use a value it knows. Nothing was saved.",
+        code="value_map_entry_missing",
+        table_map=leg.name,
+        key=_shown(record),
+        field=field,
+        value=value,
+        half=leg.source,
+    )
+
+
+def _lookup_failed(leg: Leg, record: Projected, column: str) -> Rejected:
+    parts = {path: value for path, value in record.values.items() if path.partition(".")[0].lower() == column}
+    sought = ", ".join(f"{path} = {value}" for path, value in parts.items()) or f"company = {record.company}"
+    return Rejected(
+        f"Unable to write data to {leg.table_map.table}. Unable to lookup {column} with values {{{sought}}}: no such "
+        f"row exists in {HALF_NAMES[leg.destination]}. Table map '{leg.name}', record {_shown(record)}. Nothing was saved.",
+        code="lookup_not_found",
+        table_map=leg.name,
+        key=_shown(record),
+        field=column,
+        half=leg.destination,
+    )
+
+
+def _refused(leg: Leg, rows: Sequence[tuple[Projected, Row]], error: IsthmusError) -> IsthmusError:
+    """The partner's refusal, told to the caller in the partner's words with map and record added."""
+    keys = "; ".join(_shown(record) for record, _ in rows[:3]) + ("; ..." if len(rows) > 3 else "")
+    details = {"half": leg.destination, "table_map": leg.name, "key": keys, **error.details}
+    return type(error)(
+        f"{error.message} (Refused by {HALF_NAMES[leg.destination]}; table map '{leg.name}', record {keys}. "
+        "Nothing was saved on either half.)",
+        code=error.code,
+        **details,
+    )

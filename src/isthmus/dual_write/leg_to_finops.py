@@ -1,0 +1,191 @@
+"""Compiles the leg of a table map from Dataverse to F&O."""
+
+from __future__ import annotations
+
+from isthmus.dataverse.schema import sql_name
+from isthmus.dual_write.conversion import canonical_text, to_finops
+from isthmus.dual_write.filters import dataverse_filter
+from isthmus.dual_write.leg import Leg
+from isthmus.dual_write.leg_sql import (
+    entity_rows,
+    fault_sql,
+    key_rows,
+    key_sql,
+    keys_sql,
+    project_sql,
+    recordset,
+    resolve_sql,
+    same_text,
+)
+from isthmus.finops.data_sources import DataSources
+from isthmus.metadata.catalog import Catalog
+from isthmus.metadata.entity import Entity
+from isthmus.metadata.map_path import COMPANY_CODE, MapPath, resolve_path
+from isthmus.metadata.table import Table
+from isthmus.metadata.table_map import FieldMapping, TableMap
+from isthmus.metadata.types import FIELD_NO_VALUE, FIELD_POSTGRES, FieldType
+from isthmus.query.quoting import quote_identifier, quote_literal
+
+
+class _Joins:
+    """The joins that follow lookups out of the table `t`, each prefix of a path joined once."""
+
+    def __init__(self, table: Table) -> None:
+        self._aliases: dict[tuple[str, ...], str] = {}
+        self._table = table
+        self.sql = ""
+
+    def value(self, path: MapPath) -> str:
+        """SQL of the value a path leads to."""
+        if path.alternatives:
+            leaves = []
+            for target, leaf in path.alternatives:
+                alias = self._join(("t", path.head.name, target.logical_name), "t", path.head.name, target, True)
+                leaves.append(f"{alias}.{quote_identifier(leaf.name)}")
+            return f"coalesce({', '.join(leaves)})"
+        alias = "t"
+        steps: tuple[str, ...] = ("t",)
+        for lookup, target in path.hops:
+            steps = (*steps, lookup.name, target.logical_name)
+            alias = self._join(steps, alias, lookup.name, target, lookup.is_polymorphic)
+        return f"{alias}.{quote_identifier(path.leaf.name)}"
+
+    def _join(self, steps: tuple[str, ...], source: str, column: str, target: Table, typed: bool) -> str:
+        known = self._aliases.get(steps)
+        if known is not None:
+            return known
+        alias = self._aliases[steps] = f"j{len(self._aliases)}"
+        self.sql += (
+            f" left join {sql_name(target)} {alias}"
+            f" on {alias}.{quote_identifier(target.primary_id)} = {source}.{quote_identifier(column)}"
+        )
+        if typed:
+            self.sql += f" and {source}.{quote_identifier(column + 'type')} = {quote_literal(target.logical_name)}"
+        return alias
+
+
+def compile_to_finops(table_map: TableMap, catalog: Catalog, sources: DataSources) -> Leg:
+    """The Dataverse -> F&O leg. Rejected when a row cannot be compiled (isthmus check finds it first)."""
+    entity = catalog.entity(table_map.entity)
+    table = catalog.table(table_map.table)
+    rows = [
+        (row, resolve_path(row.dataverse, table, catalog) if row.dataverse else None)
+        for row in table_map.rows
+        if row.to_finops and row.finops
+    ]
+    passes = dataverse_filter(table_map, table, catalog, "t")
+    joins = _Joins(table)
+    company = _company(table, catalog, joins)
+    values, faults = _values(rows, entity, catalog, joins)
+    key = _key(table_map, catalog, joins, company)
+    physical = f"{sql_name(table)} t"
+    identity = f"t.{quote_identifier(table.primary_id)}"
+    takes_part = f"({passes.sql})" + (f" and {company} is not null" if table.company_column else "")
+
+    key_joins = _Joins(table)
+    key_company = _company(table, catalog, key_joins)
+    key_alone = _key(table_map, catalog, key_joins, key_company)
+    return Leg(
+        table_map=table_map,
+        source="dataverse",
+        root=table.logical_name,
+        project=project_sql(
+            identity,
+            company,
+            takes_part,
+            key,
+            faults,
+            values,
+            f"{physical}{joins.sql} where {identity} = any($1::uuid[])",
+        ),
+        keys_of_ids=keys_sql(identity, key_alone, f"{physical}{key_joins.sql} where {identity} = any($1::uuid[])"),
+        keys_of_values=keys_sql("t.id", key_alone, recordset("t", _column_types(table)) + key_joins.sql),
+        resolve=_resolve(table_map, entity, catalog, sources),
+        resolved=tuple((row.finops or "").lower() for _, row in key_rows(table_map, catalog) if row),
+        triggers={table.logical_name: _triggers(rows, table, passes.fields)},
+        filter_columns=frozenset((table.logical_name, name) for name in passes.fields),
+        roots={},
+        paths={},
+    )
+
+
+def _company(table: Table, catalog: Catalog, joins: _Joins) -> str:
+    """SQL of the code of the row's company, as F&O writes it: in lower case."""
+    if table.company_column is None:
+        return "null::text"
+    return f"lower({joins.value(resolve_path(f'{table.company_column}.{COMPANY_CODE}', table, catalog))})"
+
+
+def _values(
+    rows: list[tuple[FieldMapping, MapPath | None]], entity: Entity, catalog: Catalog, joins: _Joins
+) -> tuple[dict[str, str], list[str]]:
+    """SQL of each field's value, and of each fault. A field with several sources takes the first that has a value."""
+    candidates: dict[str, list[str]] = {}
+    faults: list[str] = []
+    for row, path in rows:
+        field = entity.field[(row.finops or "").lower()]
+        value = joins.value(path) if path else ""
+        converted = to_finops(row, path.leaf if path else None, value, field, catalog.enums)
+        candidates.setdefault(field.column, []).append(converted.sql)
+        if converted.fault and path:
+            faults.append(fault_sql(path.text, value, f"{value} is not null and {converted.fault}"))
+    values = {}
+    for name, sqls in candidates.items():
+        field = entity.field[name]
+        nothing = FIELD_NO_VALUE[field.type]
+        sql = (
+            sqls[0] if len(sqls) == 1 else f"coalesce({', '.join(f'nullif({s}, {nothing})' for s in sqls)}, {nothing})"
+        )
+        values[name] = f"({sql})::text" if field.type is FieldType.REAL else sql
+    return values, faults
+
+
+def _key(table_map: TableMap, catalog: Catalog, joins: _Joins, company: str) -> str:
+    return key_sql(
+        company if row is None else canonical_text(joins.value(path), path.leaf)
+        for path, row in key_rows(table_map, catalog)
+    )
+
+
+def _column_types(table: Table) -> dict[str, str]:
+    types = {column.name: column.postgres for column in table.columns if column.is_stored}
+    types.update({column.type_column: "text" for column in table.columns if column.is_polymorphic})
+    return {**types, "id": "text"}
+
+
+def _triggers(
+    rows: list[tuple[FieldMapping, MapPath | None]], table: Table, filter_columns: frozenset[str]
+) -> dict[str, frozenset[str]]:
+    triggers: dict[str, frozenset[str]] = {name: frozenset() for name in filter_columns}
+    if table.company_column:
+        triggers.setdefault(table.company_column, frozenset())
+    for row, path in rows:
+        if path is None:
+            continue
+        names = [path.head.name] + ([path.head.type_column] if path.head.is_polymorphic else [])
+        for name in names:
+            triggers[name] = triggers.get(name, frozenset()) | {(row.finops or "").lower()}
+    return triggers
+
+
+def _resolve(table_map: TableMap, entity: Entity, catalog: Catalog, sources: DataSources) -> str:
+    """(b): the record that the integration key names."""
+    types = {"ordinal": "integer", "target": "bigint", "company": "text"}
+    conditions = []
+    for _, row in key_rows(table_map, catalog):
+        if row is None:
+            conditions.append("v.dataareaid = lower(s.company)")
+            continue
+        field = entity.field[(row.finops or "").lower()]
+        postgres = FIELD_POSTGRES[field.type]
+        types[field.column] = postgres
+        name = quote_identifier(field.column)
+        conditions.append(same_text(f"v.{name}", f"s.{name}", postgres))
+    if entity.company_specific and "v.dataareaid = lower(s.company)" not in conditions:
+        conditions.append("v.dataareaid = lower(s.company)")
+    rows = entity_rows(sources, [row.finops for _, row in key_rows(table_map, catalog) if row and row.finops])
+    source = (
+        f"{recordset('s', types)} left join lateral (select v.recid as id from ({rows}) v "
+        f"where {' and '.join(conditions)} limit 1) m on s.target is null"
+    )
+    return resolve_sql("coalesce(s.target, m.id)", {}, [], source)

@@ -1,0 +1,42 @@
+"""The three databases of an environment: where they are, and bringing them up to date."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from isthmus.apps.principal import Half
+from isthmus.config import CONTROL_DATABASE, DATAVERSE_DATABASE, FINOPS_DATABASE, Settings
+from isthmus.dataverse import schema as dataverse_schema
+from isthmus.environments.link import ensure_link
+from isthmus.finops import schema as finops_schema
+from isthmus.metadata.catalog import Catalog
+from isthmus.store.embedded import EmbeddedPostgres
+from isthmus.store.migrate import migrate
+
+HALVES: tuple[Half, ...] = ("dataverse", "finops")
+
+
+def database_address(settings: Settings, name: str) -> str:
+    """DSN of 'control', 'dataverse' or 'finops': your own, or the embedded server's. Holds a password: never log it."""
+    own = {"control": settings.control_dsn, "dataverse": settings.dataverse_dsn, "finops": settings.finops_dsn}[name]
+    if own:
+        return own
+    embedded = {"control": CONTROL_DATABASE, "dataverse": DATAVERSE_DATABASE, "finops": FINOPS_DATABASE}[name]
+    return EmbeddedPostgres(settings.data_dir / "postgresql").dsn(embedded)
+
+
+async def migrate_all(settings: Settings, catalog: Catalog) -> str:
+    """Create and change what is missing or old in all three databases; the identifier of the link."""
+    control = await asyncpg.connect(database_address(settings, "control"))
+    dataverse = await asyncpg.connect(database_address(settings, "dataverse"))
+    finops = await asyncpg.connect(database_address(settings, "finops"))
+    try:
+        await migrate(control, "control")
+        await migrate(dataverse, "half")
+        await migrate(finops, "half")
+        await dataverse_schema.migrate(dataverse, catalog)
+        await finops_schema.migrate(finops, catalog)
+        return await ensure_link(control, {"dataverse": dataverse, "finops": finops})
+    finally:
+        for connection in (control, dataverse, finops):
+            await connection.close()

@@ -1,0 +1,113 @@
+"""An environment: both halves composed, and everything that works between them registered on them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Self
+
+import asyncpg
+
+from isthmus import solutions
+from isthmus.apps.principal import Half
+from isthmus.config import Settings
+from isthmus.dataverse.app import DataverseApp
+from isthmus.dataverse.webapi import WebApi
+from isthmus.dual_write.activity import ActivityLog
+from isthmus.dual_write.legs import Legs
+from isthmus.dual_write.live_sync import LiveSync
+from isthmus.environments.databases import database_address, migrate_all
+from isthmus.finops.app import FinopsApp
+from isthmus.finops.odata import ODataService
+from isthmus.observe import log
+from isthmus.store.recovery import AGE, Recovery
+
+RECOVERY_AGE = float(os.environ.get("ISTHMUS_RECOVERY_AGE", AGE))
+"""Torture tests set it to 0, where recovery races every coordinator that is alive."""
+
+
+class Environment:
+    """Both halves, open. The server asks for `dataverse` and `finops`, tests and commands for the rest."""
+
+    def __init__(
+        self,
+        control: asyncpg.Pool,
+        dataverse_app: DataverseApp,
+        finops_app: FinopsApp,
+        recovery: Recovery,
+        recovery_pools: dict[Half, asyncpg.Pool],
+    ) -> None:
+        self.control = control
+        self.dataverse_app = dataverse_app
+        self.finops_app = finops_app
+        self.recovery = recovery
+        self.activity = ActivityLog(control)
+        self.dataverse = WebApi(dataverse_app)
+        self.finops = ODataService(finops_app)
+        self._recovery_pools = recovery_pools
+        self._recovering: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def migrate(cls, settings: Settings) -> None:
+        """Create and migrate the databases; once, before any server process opens the environment."""
+        await migrate_all(settings, solutions.catalog())
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Self:
+        """Connect to the databases, build both halves and start recovery."""
+        catalog = solutions.catalog()
+        addresses: dict[Half, str] = {
+            "dataverse": database_address(settings, "dataverse"),
+            "finops": database_address(settings, "finops"),
+        }
+        control = await asyncpg.create_pool(database_address(settings, "control"), min_size=1, max_size=4)
+        link: str = await control.fetchval("select value from isthmus.setting where name = 'link'")
+        recovery_pools = {
+            half: await asyncpg.create_pool(address, min_size=1, max_size=2, server_settings={"lock_timeout": "3s"})
+            for half, address in addresses.items()
+        }
+        recovery = Recovery(recovery_pools, link, age=RECOVERY_AGE)
+        dataverse = await DataverseApp.open(addresses["dataverse"], catalog, settings.pool_size)
+        finops = await FinopsApp.open(addresses["finops"], catalog, settings.pool_size)
+        environment = cls(control, dataverse, finops, recovery, recovery_pools)
+        solutions.register_plugins(dataverse, finops)
+        LiveSync(
+            {"dataverse": dataverse, "finops": finops},
+            Legs(catalog),
+            link,
+            recovery.resolve,
+            environment.activity.refused,
+        ).register()
+        environment.start_recovery()
+        return environment
+
+    def start_recovery(self) -> None:
+        """Recover now and every second. Should the task ever end, so does the process: never silently without it."""
+        self._recovering = asyncio.create_task(self.recovery.run())
+        self._recovering.add_done_callback(_end_process)
+
+    async def ready(self) -> bool:
+        """Whether the databases of both halves answer."""
+        try:
+            for pool in self._recovery_pools.values():
+                await pool.fetchval("select 1", timeout=5)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Stop recovery and disconnect."""
+        if self._recovering is not None:
+            self._recovering.remove_done_callback(_end_process)
+            self._recovering.cancel()
+        await self.dataverse_app.close()
+        await self.finops_app.close()
+        for pool in (*self._recovery_pools.values(), self.control):
+            await pool.close()
+
+
+def _end_process(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        log.critical("recovery_ended", error=repr(task.exception()))
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,38 @@
+"""The link between the two halves: one identifier, written into both, so that no half is ever joined to a stranger."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+import asyncpg
+
+from isthmus.apps.principal import Half
+from isthmus.errors import Rejected
+
+_SETTING = "link"
+
+
+async def ensure_link(control: asyncpg.Connection, halves: Mapping[Half, asyncpg.Connection]) -> str:
+    """The environment's link, made at its first start: eight hexadecimal digits, part of every two-sided save's name.
+
+    Rejected when a half carries another one: its database belongs to another environment, or was restored alone.
+    """
+    await control.execute(
+        "insert into isthmus.setting (name, value) values ($1, $2) on conflict do nothing",
+        _SETTING,
+        secrets.token_hex(4),
+    )
+    link: str = await control.fetchval("select value from isthmus.setting where name = $1", _SETTING)
+    for half, connection in halves.items():
+        found = await connection.fetchrow("select id, half from isthmus.link")
+        if found is None:
+            await connection.execute("insert into isthmus.link (id, half) values ($1, $2)", link, half)
+        elif (found["id"], found["half"]) != (link, half):
+            raise Rejected(
+                f"The database given as the {half} half is the {found['half']} half of another environment (link "
+                f"{found['id']}, here {link}). Name the right database, or restore both halves together.",
+                code="foreign_half",
+                half=half,
+            )
+    return link

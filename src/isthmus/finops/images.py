@@ -1,0 +1,131 @@
+"""Reading what a record is before it is written: its rows in all data sources concerned, in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from isthmus.finops.data_sources import (
+    COMPANY,
+    RECID,
+    VERSION,
+    DataSources,
+    Image,
+    column_type,
+    fixed_conditions,
+    postgres_type,
+)
+from isthmus.metadata.types import FieldType
+from isthmus.query.quoting import quote_identifier
+from isthmus.store.transaction import Transaction
+
+Column = tuple[str, str]
+"""A (data source, physical column)."""
+
+
+def needed_columns(sources: DataSources, fields: Iterable[str]) -> tuple[Column, ...]:
+    """Columns to read for a write of these fields: theirs, and those that link their data sources to the root."""
+    touched: set[str] = {sources.root.name}
+    columns: set[Column] = {(sources.root.name, RECID), (sources.root.name, VERSION)}
+    if sources.root.table.company_specific:
+        columns.add((sources.root.name, COMPANY))
+    for name in fields:
+        binding = sources.fields[name]
+        columns.add((binding.source, binding.column))
+        touched.update((binding.source, *sources.ancestors[binding.source]))
+    for name in touched:
+        source = sources.sources[name]
+        columns.add((name, RECID))
+        if source.parent is not None:
+            columns.update((source.parent, theirs) for _, theirs in source.on)
+    return tuple(sorted(columns))
+
+
+def version_columns(sources: DataSources) -> tuple[Column, ...]:
+    """The row versions of all data sources; the newest of them is the version of the record."""
+    return tuple((name, VERSION) for name in sources.sources)
+
+
+async def lock(transaction: Transaction, sources: DataSources, recids: Sequence[int], columns: tuple[Column, ...]) -> dict[int, Image]:
+    """Lock root rows, in the order of their RecIds, and read `columns` of their records. Absent records are left out."""
+    rows = await transaction.rows(_lock_sql(sources, columns), list(recids))
+    return {row[0]: dict(zip(columns, tuple(row)[1:], strict=True)) for row in rows}
+
+
+async def read(transaction: Transaction, sources: DataSources, recids: Sequence[int], columns: tuple[Column, ...]) -> dict[int, Image]:
+    """Read `columns` of records without locking them."""
+    top = sources.root
+    conditions = " and ".join([f"{top.alias}.recid = any($1::bigint[])", *fixed_conditions(top, top.alias)])
+    sql = f"select {top.alias}.recid, {_selected(sources, columns)} from {top.sql_name} {top.alias}"
+    sql += f"{sources.joins(top.name, (name for name, _ in columns))} where {conditions}"
+    rows = await transaction.rows(sql, list(recids))
+    return {row[0]: dict(zip(columns, tuple(row)[1:], strict=True)) for row in rows}
+
+
+async def find(
+    transaction: Transaction,
+    sources: DataSources,
+    name: str,
+    key: tuple[str, ...],
+    values: Sequence[dict[str, Any]],
+    columns: tuple[Column, ...],
+) -> dict[int, Image]:
+    """Find rows of data source `name` by natural key; read `columns` of it and of the sources below it.
+
+    `key` are physical columns of the source, `values` have them each, and `dataareaid` for a company-specific table.
+    The answer is by position in `values`; keys that name no row are left out.
+    """
+    source = sources.sources[name]
+    typed = {column: postgres_type(source.table, column) for column in key}
+    conditions = [
+        f"lower({source.alias}.{quote_identifier(column)}) = lower(k.{quote_identifier(column)})"
+        if column_type(source.table, column) is FieldType.STRING
+        else f"{source.alias}.{quote_identifier(column)} = k.{quote_identifier(column)}"
+        for column in key
+    ]
+    if source.table.company_specific:
+        typed[COMPANY] = "text"
+        conditions.append(f"{source.alias}.dataareaid = k.dataareaid")
+    definition = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in typed.items())
+    sql = (
+        f"select k.ordinal, {_selected(sources, columns)} "  # noqa: S608  (definitions)
+        f"from json_to_recordset($1::json) as k(ordinal integer, {definition}) "
+        f"join {source.sql_name} {source.alias} on {' and '.join(conditions)}"
+        f"{sources.joins(name, (below for below, _ in columns))}"
+    )
+    parameter = msgspec.json.encode([{"ordinal": ordinal, **value} for ordinal, value in enumerate(values)]).decode()
+    rows = await transaction.rows(sql, parameter)
+    return {row[0]: dict(zip(columns, tuple(row)[1:], strict=True)) for row in rows}
+
+
+def _lock_sql(sources: DataSources, columns: tuple[Column, ...]) -> str:
+    """The locked rows are read from the lock itself: a snapshot taken before a wait would show them as they were."""
+    root = sources.root
+    conditions = " and ".join([f"{root.alias}.recid = any($1::bigint[])", *fixed_conditions(root, root.alias)])
+    own = sorted({RECID, *(column for name, column in columns if name == root.name), *_linking(sources)})
+    selected = ", ".join(f"{root.alias}.{quote_identifier(column)}" for column in own)
+    return (
+        f"with locked as materialized (select {selected} from {root.sql_name} {root.alias} where {conditions} "  # noqa: S608
+        f"order by {root.alias}.recid for update) "
+        f"select {root.alias}.recid, {_selected(sources, columns)} from locked {root.alias}"
+        f"{sources.joins(root.name, (name for name, _ in columns))}"
+    )
+
+
+def _linking(sources: DataSources) -> set[str]:
+    """Columns of the root that joins to its data sources use."""
+    linking = {theirs for child in sources.children[sources.root.name] for _, theirs in sources.sources[child].on}
+    return linking | ({COMPANY} if sources.root.table.company_specific else set())
+
+
+def _selected(sources: DataSources, columns: tuple[Column, ...]) -> str:
+    """RecIds and versions are null where the row is absent, other columns then have their "no value"."""
+    parts = []
+    for name, column in columns:
+        if column in (RECID, VERSION):
+            parts.append(f"{sources.sources[name].alias}.{column}")
+        else:
+            parts.append(sources.column_sql(name, column))
+    return ", ".join(parts)

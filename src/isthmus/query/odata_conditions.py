@@ -1,0 +1,563 @@
+"""`$filter` and `$orderby`: syntax bound to a relation becomes conditions and expressions of the query model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+from typing import Literal as OneOf
+
+import msgspec
+
+from isthmus.errors import Rejected
+from isthmus.query.dataverse_functions import (
+    CALLER_COMPARISONS,
+    NAMESPACE,
+    OTHERS,
+    RELATIVE_TIMES,
+    UNSUPPORTED,
+    number_up_to,
+)
+from isthmus.query.functions import FUNCTIONS, TEXT_MATCHES, WHOLE
+from isthmus.query.literals import NATURAL, Literal, mismatch, symbol_key, text_of, value_of
+from isthmus.query.model import (
+    NUMBERS,
+    And,
+    CallerValue,
+    Comparison,
+    Condition,
+    Custom,
+    Dialect,
+    Expression,
+    Function,
+    In,
+    Kind,
+    Lambda,
+    Match,
+    Navigation,
+    Not,
+    Or,
+    Order,
+    Path,
+    QueryColumn,
+    Relation,
+    Relations,
+    Truth,
+    Value,
+)
+from isthmus.query.odata_syntax import (
+    AliasSyntax,
+    CallSyntax,
+    Constant,
+    EnumSyntax,
+    LambdaSyntax,
+    ListSyntax,
+    NameSyntax,
+    OperationSyntax,
+    OrderSyntax,
+    PathSyntax,
+    Syntax,
+)
+
+Operator = OneOf["eq", "ne", "gt", "ge", "lt", "le"]
+_MIRRORED: dict[Operator, Operator] = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
+_DAYS = frozenset({Kind.DATE, Kind.TIMESTAMP})
+
+
+class _Scope(msgspec.Struct, frozen=True):
+    """What unprefixed names (`variable` None) or names after a lambda's variable are looked up in."""
+
+    variable: str | None
+    relation: Relation
+
+
+def find_column(relation: Relation, name: str) -> QueryColumn:
+    """The column of that wire name, whatever its case. Rejected with code `property_not_found`."""
+    column = relation.columns.get(name.lower())
+    if column is not None:
+        return column
+    hint = (
+        f"; for the id of the lookup use _{name.lower()}_value" if f"_{name.lower()}_value" in relation.columns else ""
+    )
+    raise Rejected(
+        f"Could not find a property named '{name}' on '{relation.name}'{hint}.",
+        code="property_not_found",
+        property=name,
+        relation=relation.name,
+    )
+
+
+def find_navigation(relation: Relation, name: str) -> Navigation:
+    """The navigation property of that name, whatever its case. Rejected with code `property_not_found`."""
+    navigation = relation.navigations.get(name.lower())
+    if navigation is None:
+        raise Rejected(
+            f"Could not find a navigation property named '{name}' on '{relation.name}'.",
+            code="property_not_found",
+            property=name,
+            relation=relation.name,
+        )
+    return navigation
+
+
+def kind_of(expression: Expression) -> Kind:
+    return expression.kind
+
+
+class ConditionBinder:
+    """Binds the conditions of one query. `aliases` are the values given for parameter aliases, by name."""
+
+    def __init__(
+        self, relation: Relation, relations: Relations, dialect: Dialect, aliases: Mapping[str, Syntax] | None = None
+    ) -> None:
+        self._scopes = [_Scope(None, relation)]
+        self._relations = relations
+        self._dialect = dialect
+        self._aliases = aliases or {}
+
+    def condition(self, syntax: Syntax) -> Condition:
+        """Anything that is true or false."""
+        node = self._resolved(syntax)
+        if isinstance(node, OperationSyntax):
+            return self._operation(node)
+        if isinstance(node, CallSyntax):
+            return self._call_condition(node)
+        if isinstance(node, LambdaSyntax):
+            return self._lambda(node)
+        if isinstance(node, Constant) and node.value is not None:
+            return And(()) if node.value else Or(())
+        if isinstance(node, PathSyntax):
+            path = self._path(node)
+            if path.kind is Kind.BOOLEAN:
+                return Truth(path)
+            raise mismatch(f"{'/'.join(node.names)} is neither true nor false; compare it with something.")
+        raise mismatch("A filter must be true or false; a value alone is neither.")
+
+    def orders(self, syntax: tuple[OrderSyntax, ...]) -> tuple[Order, ...]:
+        """Expressions to order by. A lookup is ordered by the name of the row it points at, as Dataverse does."""
+        return tuple(Order(self._order_expression(item.expression), item.descending) for item in syntax)
+
+    def expression(self, syntax: Syntax, kind: Kind | None = None, column: QueryColumn | None = None) -> Expression:
+        """A value; `kind` and `column` are those of what it is compared with, for literals."""
+        node = self._resolved(syntax)
+        match node:
+            case Literal():
+                return self._literal(node, kind, column)
+            case Constant():
+                if node.value is None:
+                    return Value(None, kind or Kind.TEXT)
+                return Value(node.value, Kind.BOOLEAN)
+            case EnumSyntax():
+                return self._enum(node, kind, column)
+            case PathSyntax():
+                return self._path(node)
+            case CallSyntax():
+                return self._function(node)
+            case OperationSyntax(operator="add" | "sub" | "mul" | "div" | "mod"):
+                return self._arithmetic(node)
+        raise mismatch("A condition or a list stands where a value is needed.")
+
+    # -- conditions ----------------------------------------------------------------------------------------------
+
+    def _operation(self, node: OperationSyntax) -> Condition:
+        match node.operator:
+            case "and":
+                return And(tuple(self.condition(operand) for operand in node.operands))
+            case "or":
+                return Or(tuple(self.condition(operand) for operand in node.operands))
+            case "not":
+                return Not(self.condition(node.operands[0]))
+            case "in":
+                return self._in(node)
+            case "eq" | "ne" | "gt" | "ge" | "lt" | "le":
+                return self._comparison(node.operator, *map(self._resolved, node.operands))
+        raise mismatch(f"The result of {node.operator} is a number; compare it with something.")
+
+    def _comparison(self, operator: Operator, left: Syntax, right: Syntax) -> Condition:
+        if _is_given(left) and not _is_given(right):
+            left, right, operator = right, left, _MIRRORED[operator]
+        if self._is_condition(left):
+            return self._condition_compared(operator, left, right)
+        expression = self.expression(left)
+        column = expression.column if isinstance(expression, Path) else None
+        if isinstance(right, Constant):
+            return self._compared_with_constant(operator, expression, right)
+        if isinstance(right, Literal) and right.text == "''" and expression.kind is not Kind.TEXT:
+            return self._compared_with_constant(operator, expression, Constant(None, right.position))
+        if self._is_pattern(expression, right) and operator in ("eq", "ne"):
+            like = Match("like", expression, self.expression(right, Kind.TEXT))
+            return like if operator == "eq" else Not(like)
+        other = self.expression(right, expression.kind, column)
+        _check_comparable(expression, other, operator)
+        return Comparison(operator, expression, other)
+
+    def _compared_with_constant(self, operator: Operator, expression: Expression, constant: Constant) -> Condition:
+        if constant.value is None:
+            if operator not in ("eq", "ne"):
+                raise mismatch(f"Nothing is {operator} null; only eq and ne go with null.")
+            return Comparison(operator, expression, Value(None, expression.kind))
+        if expression.kind is not Kind.BOOLEAN:
+            raise mismatch(f"{_described(expression)} cannot be compared with true or false.")
+        return Comparison(operator, expression, Value(constant.value, Kind.BOOLEAN))
+
+    def _condition_compared(self, operator: Operator, left: Syntax, right: Syntax) -> Condition:
+        if not isinstance(right, Constant) or right.value is None or operator not in ("eq", "ne"):
+            raise mismatch("A condition can only be eq or ne to true or false.")
+        condition = self.condition(left)
+        return condition if right.value == (operator == "eq") else Not(condition)
+
+    def _is_condition(self, node: Syntax) -> bool:
+        if isinstance(node, CallSyntax):
+            return node.name in TEXT_MATCHES or node.name.startswith(NAMESPACE)
+        return isinstance(node, LambdaSyntax) or (
+            isinstance(node, OperationSyntax) and node.operator not in ("add", "sub", "mul", "div", "mod")
+        )
+
+    def _is_pattern(self, expression: Expression, right: Syntax) -> bool:
+        """F&O's OData reads `*` and `?` in a text as wildcards."""
+        return (
+            self._dialect == "finops"
+            and expression.kind is Kind.TEXT
+            and isinstance(right, Literal)
+            and right.kind == "text"
+            and ("*" in right.text or "?" in right.text)
+        )
+
+    def _in(self, node: OperationSyntax) -> Condition:
+        if self._dialect == "finops":
+            raise _unsupported("The operator in", "use eq and or")
+        left = self.expression(node.operands[0])
+        listed = self._resolved(node.operands[1])
+        if not isinstance(listed, ListSyntax):
+            raise mismatch("The operator in needs values in parentheses, such as name in ('A','B').")
+        return self._among(left, listed.items)
+
+    def _among(self, left: Expression, items: tuple[Syntax, ...], *, quoted: bool = False) -> Condition:
+        column = left.column if isinstance(left, Path) else None
+        values = []
+        conditions: list[Condition] = []
+        for item in items:
+            node = self._resolved(item)
+            if isinstance(node, Literal):
+                values.append(value_of(node, left.kind, column, quoted=quoted))
+            elif isinstance(node, Constant) and node.value is None:
+                conditions.append(Comparison("eq", left, Value(None, left.kind)))
+            else:
+                value = self.expression(node, left.kind, column)
+                _check_comparable(left, value, "eq")
+                conditions.append(Comparison("eq", left, value))
+        if values:
+            conditions.append(In(left, tuple(values)))
+        return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
+
+    def _call_condition(self, node: CallSyntax) -> Condition:
+        if node.name.startswith(NAMESPACE):
+            return self._query_function(node)
+        if node.name not in TEXT_MATCHES:
+            function = self._function(node)
+            if function.kind is Kind.BOOLEAN:
+                return Truth(function)
+            raise mismatch(f"The result of {node.name} is neither true nor false; compare it with something.")
+        given = _unnamed(node)
+        if len(given) != 2:
+            raise mismatch(f"{node.name} takes two texts, such as {node.name}(name,'A').")
+        left, right = (self.expression(argument, Kind.TEXT) for argument in given)
+        for side in (left, right):
+            if side.kind is not Kind.TEXT:
+                raise mismatch(f"{node.name} takes texts; {_described(side)} is none.")
+        if isinstance(right, Value) and right.value is None:
+            return Or(())
+        return Match(cast("OneOf['contains', 'startswith', 'endswith']", node.name), left, right)
+
+    def _lambda(self, node: LambdaSyntax) -> Condition:
+        outer, relation, names = self._start(node.path)
+        through = []
+        for name in names[:-1]:
+            navigation = self._single(relation, name)
+            through.append(navigation)
+            relation = self._relations[navigation.target]
+        collection = find_navigation(relation, names[-1]) if names else None
+        if collection is None or not collection.many:
+            raise mismatch(f"{'/'.join(node.path.names)} is no collection; {node.how} asks about the members of one.")
+        condition = None
+        if node.variable is not None and node.condition is not None:
+            self._scopes.append(_Scope(node.variable, self._relations[collection.target]))
+            condition = self.condition(node.condition)
+            self._scopes.pop()
+        elif node.how == "all":
+            raise mismatch("all needs a condition, such as all(o:o/name ne null).")
+        return Lambda(node.how, tuple(through), collection, condition, outer)
+
+    # -- values --------------------------------------------------------------------------------------------------
+
+    def _literal(self, node: Literal, kind: Kind | None, column: QueryColumn | None) -> Value:
+        return value_of(node, kind if kind is not None else NATURAL[node.kind], column)
+
+    def _enum(self, node: EnumSyntax, kind: Kind | None, column: QueryColumn | None) -> Value:
+        if kind is Kind.BOOLEAN:
+            return Value(_yes_or_no(node.literal.text), Kind.BOOLEAN, node.literal.slot, _yes_or_no)
+        if column is not None and (column.kind is Kind.ENUM or (column.kind is Kind.CHOICE and column.labels)):
+            named = node.type_name.rsplit(".", 1)[-1]
+            if column.enum_type is not None and symbol_key(named) != symbol_key(column.enum_type.rsplit(".", 1)[-1]):
+                raise mismatch(f"The column {column.name} holds members of {column.enum_type}, not of {named}.")
+            as_member = msgspec.structs.replace(column, kind=Kind.ENUM)
+            return value_of(node.literal, Kind.ENUM, as_member)
+        if kind is Kind.TEXT:
+            return value_of(node.literal, Kind.TEXT, column)
+        raise mismatch(f"{node.type_name}{node.literal.text} is a member of an enum; what it is compared with is not.")
+
+    def _function(self, node: CallSyntax) -> Function:
+        signature = FUNCTIONS.get(node.name)
+        if signature is None:
+            raise Rejected(
+                f"There is no function {node.name} for filters.", code="unknown_function", function=node.name
+            )
+        given = _unnamed(node)
+        least = len(signature.arguments) - (1 if signature.shorter else 0)
+        if not least <= len(given) <= len(signature.arguments):
+            raise mismatch(f"{node.name} takes {len(signature.arguments)} values, not {len(given)}.")
+        arguments = []
+        for argument, kinds, literal_kind in zip(given, signature.arguments, signature.given, strict=False):
+            expression = self.expression(argument, literal_kind)
+            if expression.kind not in kinds:
+                raise mismatch(f"{node.name} does not go with {_described(expression)}.")
+            arguments.append(expression)
+        return Function(node.name, tuple(arguments), signature.result)
+
+    def _arithmetic(self, node: OperationSyntax) -> Function:
+        operands = []
+        for syntax in node.operands:
+            resolved = self._resolved(syntax)
+            is_whole = isinstance(resolved, Literal) and resolved.kind == "integer"
+            operands.append(self.expression(resolved, Kind.BIG_INT if is_whole else Kind.DECIMAL))
+        for operand in operands:
+            if operand.kind not in NUMBERS:
+                raise mismatch(f"{node.operator} takes numbers; {_described(operand)} is none.")
+        kind = Kind.BIG_INT if all(operand.kind in WHOLE for operand in operands) else Kind.DECIMAL
+        return Function(node.operator, tuple(operands), kind)
+
+    def _order_expression(self, syntax: Syntax) -> Expression:
+        expression = self.expression(syntax)
+        if not isinstance(expression, Path):
+            if isinstance(expression, Value):
+                raise mismatch("A value is no order; name a property.")
+            return expression
+        targets = expression.column.lookup_targets
+        target = self._relations.get(targets[0]) if len(targets) == 1 else None
+        if target is None or target.primary_name is None or len(target.key) != 1:
+            return expression
+        pointed = Navigation(
+            name=expression.column.name,
+            target=target.name,
+            many=False,
+            on=((target.key[0], expression.column.physical),),
+        )
+        return Path((*expression.navigations, pointed), target.physical[target.primary_name], expression.outer)
+
+    # -- names ---------------------------------------------------------------------------------------------------
+
+    def _resolved(self, syntax: Syntax) -> Syntax:
+        if not isinstance(syntax, AliasSyntax):
+            return syntax
+        value = self._aliases.get(syntax.name.lower())
+        if value is None:
+            raise Rejected(
+                f"The parameter alias {syntax.name} has no value; add &{syntax.name}=...", code="query_syntax"
+            )
+        return value
+
+    def _start(self, node: PathSyntax) -> tuple[int, Relation, tuple[str, ...]]:
+        """How many scopes outwards a path begins, in which relation, and the names that follow."""
+        first = node.names[0]
+        for outwards, scope in enumerate(reversed(self._scopes)):
+            if scope.variable is not None and scope.variable == first:
+                return outwards, scope.relation, node.names[1:]
+        names = node.names[1:] if first.lower() == "$it" else node.names
+        return len(self._scopes) - 1, self._scopes[0].relation, names
+
+    def _single(self, relation: Relation, name: str) -> Navigation:
+        navigation = find_navigation(relation, name)
+        if navigation.many:
+            raise mismatch(f"{name} has many members; ask about them with {name}/any(o:...).")
+        return navigation
+
+    def _path(self, node: PathSyntax) -> Path:
+        outer, relation, names = self._start(node)
+        if not names:
+            raise mismatch(f"{node.names[0]} is a whole row; name one of its properties.")
+        navigations = []
+        for name in names[:-1]:
+            if name.lower() not in relation.navigations and name.lower() in relation.columns:
+                raise mismatch(f"{name} holds a value; nothing can follow it in a path.")
+            navigation = self._single(relation, name)
+            navigations.append(navigation)
+            relation = self._relations[navigation.target]
+        column = relation.columns.get(names[-1].lower()) or _lookup_behind(relation, names[-1])
+        if column is None:
+            column = find_column(relation, names[-1])
+        return Path(tuple(navigations), column, outer, relation.no_null and column.nullable)
+
+    # -- query functions of Dataverse ----------------------------------------------------------------------------
+
+    def _query_function(self, node: CallSyntax) -> Condition:
+        name = node.name[len(NAMESPACE) :]
+        known = name in RELATIVE_TIMES or name in CALLER_COMPARISONS or name in OTHERS
+        if name in UNSUPPORTED:
+            raise _unsupported(f"The query function {name}", "it needs a hierarchy")
+        if not known or self._dialect == "finops":
+            raise Rejected(f"There is no query function {node.name}.", code="unknown_function", function=node.name)
+        given = {key.lower(): self._resolved(value) for key, value in node.arguments if key is not None}
+        named = given.pop("propertyname", None)
+        if not isinstance(named, Literal) or named.kind != "text":
+            raise mismatch(f"{name} needs PropertyName='...', the property it is about.")
+        path = self._path(PathSyntax(tuple(text_of(named.text).split("/")), named.position))
+        items: list[Syntax] = []
+        for value in given.values():
+            items.extend(map(self._resolved, value.items) if isinstance(value, ListSyntax) else [value])
+        return self._function_condition(name, path, items)
+
+    def _function_condition(self, name: str, path: Path, items: list[Syntax]) -> Condition:
+        if name in CALLER_COMPARISONS:
+            operator, field, kind = CALLER_COMPARISONS[name]
+            caller = CallerValue(cast("Any", field), kind)
+            _check_comparable(path, caller, operator)
+            return Comparison(cast("Operator", operator), path, caller)
+        if name in RELATIVE_TIMES:
+            return self._time_condition(name, path, items)
+        match name:
+            case "In":
+                return self._among(path, tuple(items), quoted=True)
+            case "NotIn":
+                return Not(self._among(path, tuple(items), quoted=True))
+            case "Between" | "NotBetween":
+                return self._between(name, path, items)
+            case "Contains":
+                return self._call_condition(_contains(path, items))
+            case "ContainValues" | "DoesNotContainValues":
+                if path.kind is not Kind.CHOICES:
+                    raise mismatch(f"{name} goes with choices columns; {path.column.name} is none.")
+                contained = Custom("ContainValues", path, self._quoted(path, items))
+                return contained if name == "ContainValues" else Not(contained)
+            case "InFiscalPeriod":
+                if path.kind not in _DAYS:
+                    raise mismatch(f"{name} goes with dates; {path.column.name} is none.")
+                return Custom(name, path, self._numbers(name, items, (4,)))
+        if path.kind is not Kind.UUID:
+            raise mismatch(f"{name} goes with lookups of owners; {path.column.name} is none.")
+        return Custom(name, path)
+
+    def _between(self, name: str, path: Path, items: list[Syntax]) -> Condition:
+        values = self._quoted(path, items)
+        if len(values) != 2:
+            raise mismatch(f"{name} takes two values, not {len(values)}.")
+        between = And((Comparison("ge", path, values[0]), Comparison("le", path, values[1])))
+        return between if name == "Between" else Not(between)
+
+    def _quoted(self, path: Path, items: list[Syntax]) -> tuple[Value, ...]:
+        literals = [item for item in items if isinstance(item, Literal)]
+        if len(literals) != len(items) or not items:
+            raise mismatch("The values of a query function are literals, and at least one is needed.")
+        return tuple(value_of(literal, path.kind, path.column, quoted=True) for literal in literals)
+
+    def _time_condition(self, name: str, path: Path, items: list[Syntax]) -> Condition:
+        if path.kind not in _DAYS:
+            raise mismatch(f"{name} goes with dates; {path.column.name} is none.")
+        function = RELATIVE_TIMES[name]
+        if not function.dates:
+            return Custom(name, path, self._numbers(name, items, function.largest))
+        if len(items) != 1 or not isinstance(items[0], Literal):
+            raise mismatch(f"{name} takes one date.")
+        return Custom(name, path, (value_of(items[0], Kind.DATE, None),))
+
+    def _numbers(self, name: str, items: list[Syntax], largest: tuple[int, ...]) -> tuple[Value, ...]:
+        if len(items) != len(largest):
+            raise mismatch(f"{name} takes {len(largest)} numbers besides the property, not {len(items)}.")
+        values = []
+        for item, bound in zip(items, largest, strict=True):
+            if not isinstance(item, Literal):
+                raise mismatch(f"{name} takes numbers.")
+            convert = number_up_to(bound)
+            values.append(Value(convert(item.text), Kind.BIG_INT, item.slot, convert))
+        return tuple(values)
+
+
+def _contains(path: Path, items: list[Syntax]) -> CallSyntax:
+    names = (*(navigation.name for navigation in path.navigations), path.column.name)
+    return CallSyntax("contains", ((None, PathSyntax(names, 0)), *((None, item) for item in items)), 0)
+
+
+def _lookup_behind(relation: Relation, name: str) -> QueryColumn | None:
+    """The lookup column that a single-valued navigation property follows: `primarycontactid eq null` asks about it."""
+    navigation = relation.navigations.get(name.lower())
+    if navigation is None or navigation.many or len(navigation.on) != 1:
+        return None
+    return relation.physical.get(navigation.on[0][1])
+
+
+def _is_given(node: Syntax) -> bool:
+    return isinstance(node, Literal | EnumSyntax | Constant)
+
+
+def _unnamed(node: CallSyntax) -> list[Syntax]:
+    if any(name is not None for name, _ in node.arguments):
+        raise mismatch(f"{node.name} takes its values without names.")
+    return [value for _, value in node.arguments]
+
+
+def _check_comparable(left: Expression, right: Expression, operator: str) -> None:
+    """Kinds that may stand on both sides of an operator; guids, choices and enums have an order on the wire, too."""
+    if (isinstance(left, Value) and left.value is None) or (isinstance(right, Value) and right.value is None):
+        return
+    kinds = {left.kind, right.kind}
+    if kinds & {Kind.CHOICES, Kind.BINARY}:
+        raise mismatch(f"{_described(left)} cannot be compared; only eq null and ne null go with it.")
+    if len(kinds) == 1 or kinds <= NUMBERS or kinds <= _DAYS:
+        return
+    if kinds <= {Kind.ENUM, Kind.CHOICE, Kind.BIG_INT, Kind.INTEGER}:
+        return
+    raise mismatch(f"{_described(left)} and {_described(right)} cannot be compared with {operator}.")
+
+
+def _described(expression: Expression) -> str:
+    if isinstance(expression, Path):
+        return f"the column {expression.column.name} ({expression.kind})"
+    if isinstance(expression, Function):
+        return f"the result of {expression.name} ({expression.kind})"
+    return f"a value of type {expression.kind}"
+
+
+def _unsupported(what: str, advice: str) -> Rejected:
+    return Rejected(f"{what} is not supported: {advice}.", code="not_supported")
+
+
+def _yes_or_no(raw: str) -> bool:
+    member = symbol_key(text_of(raw))
+    if member not in ("yes", "no"):
+        raise mismatch(f"{raw} is neither Yes nor No.")
+    return member == "yes"
+
+
+def names_of(syntax: Syntax) -> set[str]:
+    """Names of properties that a condition uses, as written; of a path, the whole path."""
+    found: set[str] = set()
+    rest: list[Any] = [syntax]
+    while rest:
+        node = rest.pop()
+        match node:
+            case PathSyntax():
+                found.add("/".join(node.names))
+            case NameSyntax():
+                found.add(node.name)
+            case OperationSyntax():
+                rest.extend(node.operands)
+            case CallSyntax():
+                rest.extend(value for _, value in node.arguments)
+                found.update(
+                    text_of(value.text)
+                    for name, value in node.arguments
+                    if name == "PropertyName" and isinstance(value, Literal)
+                )
+            case LambdaSyntax():
+                found.add("/".join(node.path.names))
+            case ListSyntax():
+                rest.extend(node.items)
+    return found

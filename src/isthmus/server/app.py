@@ -1,0 +1,124 @@
+"""The whole server as one ASGI callable: authentication first, then the half that the path belongs to.
+
+/api/data/...          the Dataverse half
+/data..., /metadata... the finance and operations half
+/health                whether both halves answer (says nothing else)
+anything else          the local issuer
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Protocol, Self
+
+import msgspec
+
+from isthmus.config import Settings
+from isthmus.server.authentication import Authenticator, Unauthenticated
+from isthmus.server.wire import ASGIApp, Receive, Scope, Send, answer, base_url, client_address, header
+
+HEALTH_SECONDS = 1.0
+# What a half answers who could not be identified: Dataverse has a code for it, finance and operations has none.
+UNAUTHENTICATED_CODE = {"dataverse": "0x80072560", "finops": ""}
+
+
+class Environment(Protocol):
+    """What the server needs of an environment (isthmus.environments builds the real one)."""
+
+    @classmethod
+    async def migrate(cls, settings: Settings) -> None:
+        """Create and migrate the databases; called once before any worker opens the environment."""
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Self:
+        """Connect to the databases and build both halves; called once in every worker."""
+
+    async def close(self) -> None:
+        """Finish what runs and disconnect."""
+
+    async def ready(self) -> bool:
+        """Whether both halves and their databases answer now. Cheap."""
+
+    @property
+    def dataverse(self) -> ASGIApp:
+        """The Dataverse half, from `/api/data/` on."""
+
+    @property
+    def finops(self) -> ASGIApp:
+        """The finance and operations half, from `/data` and `/metadata` on."""
+
+
+class Application:
+    """Serves one open environment."""
+
+    def __init__(
+        self, settings: Settings, environment: Environment, authenticator: Authenticator, issuer: ASGIApp, tenant: str
+    ) -> None:
+        self._environment = environment
+        self._halves = {"dataverse": environment.dataverse, "finops": environment.finops}
+        self._authenticator = authenticator
+        self._issuer = issuer
+        self._tenant = tenant
+        self._trusted_proxies = frozenset(settings.trusted_proxies)
+        self._healthy = False
+        self._health_until = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        if self._trusted_proxies:
+            self._believe_proxy(scope)
+        half = half_of(scope["path"])
+        if half is not None:
+            try:
+                scope["isthmus.principal"] = self._authenticator.authenticate(scope, half)
+            except Unauthenticated as error:
+                await self._refuse(scope, send, half, str(error))
+                return
+            await self._halves[half](scope, receive, send)
+        elif scope["path"] == "/health":
+            await self._health(send)
+        else:
+            await self._issuer(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, send: Send, half: str, message: str) -> None:
+        """401 in the half's own shape, with the address to log in at."""
+        base = base_url(scope)
+        challenge = f"Bearer authorization_uri={base}/{self._tenant}/oauth2/v2.0/authorize, resource_id={base}/"
+        request_id = str(uuid.uuid4()).encode()
+        name = b"x-ms-service-request-id" if half == "dataverse" else b"x-ms-request-id"
+        body = msgspec.json.encode({"error": {"code": UNAUTHENTICATED_CODE[half], "message": message}})
+        headers = [(b"www-authenticate", challenge.encode("latin-1")), (name, request_id), (b"odata-version", b"4.0")]
+        await answer(send, 401, body, headers)
+
+    async def _health(self, send: Send) -> None:
+        if time.monotonic() >= self._health_until:
+            self._healthy = await self._environment.ready()
+            self._health_until = time.monotonic() + HEALTH_SECONDS
+        status, word = (200, b"ready") if self._healthy else (503, b"not ready")
+        await answer(send, status, b'{"status":"%s"}' % word, [(b"cache-control", b"no-store")])
+
+    def _believe_proxy(self, scope: Scope) -> None:
+        """Take scheme and host from a trusted proxy, which is the only one that knows what the client used."""
+        if client_address(scope) not in self._trusted_proxies:
+            return
+        scheme = header(scope, b"x-forwarded-proto").decode("latin-1").split(",")[0].strip().lower()
+        host = header(scope, b"x-forwarded-host").split(b",")[0].strip()
+        if scheme in ("http", "https"):
+            scope["scheme"] = scheme
+        if host:
+            scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"host"]
+            scope["headers"].append((b"host", host))
+
+
+def half_of(path: str) -> str | None:
+    """The half that a path belongs to, whatever its case; None for addresses of the server itself."""
+    start = path[:10].lower()
+    if start == "/api/data/" or start == "/api/data":
+        return "dataverse"
+    for prefix in ("/data", "/metadata"):
+        if start.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/", "("):
+            return "finops"
+    return None

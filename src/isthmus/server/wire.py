@@ -1,0 +1,38 @@
+"""The little of ASGI that the server itself speaks: types, headers, short answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def header(scope: Scope, name: bytes) -> bytes:
+    """The first header of this (lower case) name; empty when there is none."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return b""
+
+
+def base_url(scope: Scope) -> str:
+    """Scheme and host as the client used them, without a slash at the end."""
+    return f"{scope['scheme']}://{header(scope, b'host').decode('latin-1')}"
+
+
+def client_address(scope: Scope) -> str:
+    """The address the request came from; empty when it is not known."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+async def answer(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    """Send one whole JSON answer."""
+    length = (b"content-length", str(len(body)).encode())
+    content_type = (b"content-type", b"application/json; charset=utf-8")
+    await send({"type": "http.response.start", "status": status, "headers": [content_type, length, *headers]})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,63 @@
+"""Connections to the database of one half.
+
+There are two pools on each half: one for saves that begin there, one for saves that begin on the partner half. With a
+single pool each side could hold all of its connections while waiting for one of the other side's.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import asyncpg
+
+from isthmus.errors import Unavailable
+
+Connection = asyncpg.pool.PoolConnectionProxy
+
+SESSION_SETTINGS = {
+    "timezone": "UTC",
+    "lock_timeout": "3s",
+    "statement_timeout": "120s",
+    "idle_in_transaction_session_timeout": "15s",
+    "jit": "off",
+}
+"""commit-protocol: waits are bounded, a request has two minutes, an abandoned transaction ends by itself.
+JIT compilation costs more than it gives for statements of this size."""
+
+
+async def _keep(connection: asyncpg.Connection) -> None:
+    """Nothing to reset between uses: settings are SET LOCAL only, locks and cursors end with their transaction."""
+
+
+class Pool:
+    """Both pools of one half, with the size of each."""
+
+    def __init__(self, dsn: str, origin: asyncpg.Pool, partner: asyncpg.Pool) -> None:
+        self.dsn = dsn
+        self.origin = origin
+        self.partner = partner
+
+    @classmethod
+    async def open(cls, dsn: str, *, size: int, name: str) -> Self:
+        """Open both pools; `size` connections each at most. Unavailable when the server does not answer."""
+        return cls(dsn, await _open(dsn, size, name), await _open(dsn, size, name))
+
+    async def close(self) -> None:
+        """Wait for connections in use, then close all."""
+        await self.origin.close()
+        await self.partner.close()
+
+
+async def _open(dsn: str, size: int, name: str) -> asyncpg.Pool:
+    try:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=size,
+            reset=_keep,
+            statement_cache_size=1000,
+            max_cacheable_statement_size=1024 * 128,
+            server_settings={**SESSION_SETTINGS, "application_name": name},
+        )
+    except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+        raise Unavailable(f"The database of {name} does not answer: {error}. Start it, then try again.") from error

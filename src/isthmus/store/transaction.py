@@ -1,0 +1,128 @@
+"""One transaction on one database, from BEGIN to its end: committed, rolled back, or prepared for the second phase."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal, cast
+
+import asyncpg
+
+from isthmus.errors import Bug, Retriable, Unavailable
+
+State = Literal["idle", "open", "prepared", "ended", "unknown"]
+
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+"""What the driver raises when the connection is gone: whether the statement took effect is then not known."""
+
+
+class Transaction:
+    """A transaction and the connection it runs on. Not to be used by two tasks at once."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._connection: Any = None
+        self.state: State = "idle"
+        self.gid: str | None = None
+
+    async def begin(self) -> None:
+        """Take a connection and begin. Unavailable when the database does not answer."""
+        try:
+            self._connection = await self._pool.acquire(timeout=30)
+            await self._connection.execute("begin")
+        except (*LOST, TimeoutError, asyncpg.InterfaceError) as error:
+            await self.close()
+            raise Unavailable(f"The database does not answer: {error}. The same request may be sent again.") from error
+        self.state = "open"
+
+    @property
+    def connection(self) -> Any:
+        """The connection, for statements inside the transaction."""
+        if self.state != "open":
+            raise Bug(f"A statement was sent on a transaction that is {self.state}.")
+        return self._connection
+
+    async def value(self, sql: str, *arguments: Any) -> Any:
+        """First column of the first row, None when there is no row."""
+        return await self._run(self.connection.fetchval, sql, arguments)
+
+    async def row(self, sql: str, *arguments: Any) -> Any:
+        """First row, None when there is none."""
+        return await self._run(self.connection.fetchrow, sql, arguments)
+
+    async def rows(self, sql: str, *arguments: Any) -> list[Any]:
+        """All rows."""
+        return cast("list[Any]", await self._run(self.connection.fetch, sql, arguments))
+
+    async def run(self, sql: str, *arguments: Any) -> str:
+        """Run a statement and return its command tag, such as `UPDATE 1`."""
+        return cast("str", await self._run(self.connection.execute, sql, arguments))
+
+    async def commit(self) -> None:
+        """Commit. When the connection is lost meanwhile the outcome is not known: state `unknown`, Unavailable."""
+        try:
+            await self.connection.execute("commit")
+        except LOST as error:
+            self.state = "unknown"
+            raise Unavailable(
+                "The connection was lost while the database committed: whether the save took effect is not known. "
+                "Read the record, or send the request again with the same Idempotency-Key.",
+                code="outcome_unknown",
+            ) from error
+        self.state = "ended"
+
+    async def prepare(self, gid: str) -> None:
+        """First phase: PREPARE TRANSACTION. Deferred constraints are checked here and may raise."""
+        self.gid = gid
+        try:
+            await self.connection.execute(f"prepare transaction '{gid}'")
+        except LOST as error:
+            self.state = "unknown"
+            raise Unavailable("The connection to the partner half was lost; nothing was saved.") from error
+        self.state = "prepared"
+
+    async def commit_prepared(self) -> None:
+        """Second phase, after the decision to commit has been recorded."""
+        await self._connection.execute(f"commit prepared '{self.gid}'")
+        self.state = "ended"
+
+    async def rollback_prepared(self) -> None:
+        """Undo the first phase; only for a coordinator that has not sent the origin's COMMIT."""
+        await self._connection.execute(f"rollback prepared '{self.gid}'")
+        self.state = "ended"
+
+    async def close(self) -> None:
+        """Roll back what is still open and give the connection back. Never raises for a lost connection."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            if self.state == "open":
+                await connection.execute("rollback")
+            elif self.state == "unknown":
+                connection.terminate()
+        except (*LOST, asyncpg.PostgresError, TimeoutError, asyncio.CancelledError):
+            connection.terminate()
+        finally:
+            if self.state == "open":
+                self.state = "ended"
+            await self._pool.release(connection)
+
+    async def _run(self, method: Any, sql: str, arguments: tuple[Any, ...]) -> Any:
+        try:
+            return await method(sql, *arguments)
+        except LOST as error:
+            self.state = "unknown"
+            raise Unavailable("The connection to the database was lost; nothing was saved. Send it again.") from error
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+            raise Retriable(
+                f"Another save holds what this one needs ({error}). Nothing was saved; send the same request again.",
+                code="lock_timeout",
+            ) from error
