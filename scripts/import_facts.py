@@ -3,8 +3,8 @@
     python scripts/import_facts.py FACTS_DIR [SOLUTIONS_DIR]
 
 The result is the product's own and is committed; the facts are not needed afterwards. The same facts and the same
-hand-kept files of `scripts/facts_import` give the same definitions, byte for byte. Definitions that the facts no longer
-give are removed. A summary of what was decided on the way is printed.
+hand-kept files of `scripts/facts_import` give the same definitions, byte for byte. Components written by hand beside
+them stay; they are listed in the summary, with what was decided on the way.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from isthmus.metadata import files
 from isthmus.metadata.relationship import ManyToMany
 
 _SOLUTIONS = Path(__file__).parent.parent / "src" / "isthmus" / "solutions"
+_COMPONENTS = ("tables", "choices", "finops_tables", "entities", "table_maps")
 _TEAM_MEMBERSHIP = ManyToMany(
     schema_name="teammembership_association",
     intersect="teammembership",
@@ -60,12 +61,8 @@ def build(facts: Facts) -> dict[str, str]:
 
 
 def write(definitions: dict[str, str], folder: Path) -> int:
-    """Make the folder hold exactly these definition files; returns how many changed."""
+    """Write the definition files that differ; returns how many."""
     changed = 0
-    for path in folder.glob("*/**/*.toml"):
-        if str(path.relative_to(folder)) not in definitions:
-            path.unlink()
-            changed += 1
     for name, text in sorted(definitions.items()):
         path = folder / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
@@ -74,6 +71,12 @@ def write(definitions: dict[str, str], folder: Path) -> int:
         path.write_text(text, encoding="utf-8")
         changed += 1
     return changed
+
+
+def by_hand(definitions: dict[str, str], folder: Path) -> list[str]:
+    """Component files in the folder that the facts don't give."""
+    found = [str(path.relative_to(folder)) for kind in _COMPONENTS for path in folder.glob(f"*/{kind}/*.toml")]
+    return sorted(set(found) - set(definitions))
 
 
 def main() -> None:
@@ -85,6 +88,8 @@ def main() -> None:
     changed = write(definitions, folder)
     for note in facts.notes:
         print(f"note: {note}")
+    for name in by_hand(definitions, folder):
+        print(f"by hand: {name}")
     print(f"{len(definitions)} definition files, {changed} changed")
 
 

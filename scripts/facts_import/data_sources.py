@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from facts_import.facts import hand_kept
-
 from isthmus.metadata.entity import DataSource
 
 RULES = hand_kept("data_sources")
@@ -92,7 +91,11 @@ class Sources:
         for prefix, rule in RULES["address"]["prefixes"].get(self.aot_name, {}).items():
             kind = rule["source"]
             party_location = self._add(
-                f"{kind}PartyLocation", "DirPartyLocation", parent="Party", on=(("Party", "RecId"),), fixed=rule["fixed"]
+                f"{kind}PartyLocation",
+                "DirPartyLocation",
+                parent="Party",
+                on=(("Party", "RecId"),),
+                fixed=rule["fixed"],
             )
             location = self._add(
                 f"{kind}Location", "LogisticsLocation", parent=party_location, on=(("RecId", "Location"),)

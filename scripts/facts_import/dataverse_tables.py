@@ -7,7 +7,6 @@ from typing import Any
 
 from facts_import.facts import Facts, hand_kept
 from facts_import.solutions import Placement
-
 from isthmus.metadata.choice import Option
 from isthmus.metadata.relationship import Cascade, OneToMany
 from isthmus.metadata.relationship_names import Named, relationships_of
@@ -66,7 +65,7 @@ def _table(facts: Facts, placement: Placement, name: str) -> Table:
         company_column=company,
         is_activity=fact["primary_id"] == "activityid",
         columns=all_columns,
-        keys=_keys(fact, names),
+        keys=_keys(facts, fact, names, company),
         solution=placement.of_table(name),
     )
 
@@ -88,7 +87,7 @@ def _primary_first(columns: list[Column], primary_id: str) -> list[Column]:
 
 def _column(facts: Facts, fact: dict[str, Any], row: dict[str, Any]) -> Column | None:
     name, kind = row["name"], ColumnType(row["type"])
-    options = tuple(Option(*option) for option in row.get("options", ()))
+    options = _options(fact, row)
     max_length, targets = row.get("max_length"), tuple(row.get("targets", ()))
     if name == fact["primary_id"]:
         kind, targets = ColumnType.UNIQUE_IDENTIFIER, ()
@@ -123,6 +122,12 @@ def _column(facts: Facts, fact: dict[str, Any], row: dict[str, Any]) -> Column |
     )
 
 
+def _options(fact: dict[str, Any], row: dict[str, Any]) -> tuple[Option, ...]:
+    """The options of a choice by value; where the facts list a value twice, the later label stands."""
+    listed = row.get("options") or _COLUMNS["options"].get(fact["logical_name"], {}).get(row["name"], ())
+    return tuple({option[0]: Option(*option) for option in listed}.values())
+
+
 def _bound(value: float | None) -> float | None:
     return None if value is None else float(value)
 
@@ -136,36 +141,37 @@ def _required_level(fact: dict[str, Any], row: dict[str, Any], default: Any) -> 
 
 
 def _default(facts: Facts, fact: dict[str, Any], name: str, kind: ColumnType, options: tuple[Option, ...]) -> Any:
-    """Booleans start at No and states at their first; a mapped choice starts where the F&O enum's member 0 maps to, so
+    """Yes/no columns start at No and states at their first; a mapped one starts where the F&O enum's member 0 maps to, so
     that a row made on either half without a value is the same on both."""
     said = _COLUMNS["defaults"].get(fact["logical_name"], {})
     if name in said:
         return said[name]
     if kind is ColumnType.BOOLEAN:
-        return False
+        return _of_first_member(facts, fact, name) == "true"
     if kind is ColumnType.STATE:
         return options[0].value
     if kind is ColumnType.STATUS:
         first = next(c for c in fact["columns"] if c["type"] == "State")["options"][0][0]
         return next((option.value for option in options if option.state == first), options[0].value)
     if kind is ColumnType.PICKLIST:
-        mapped = _option_of_first_member(facts, fact, name)
-        if mapped is not None:
-            return mapped
+        mapped = _of_first_member(facts, fact, name)
+        if mapped is not None and mapped.isdigit():
+            return int(mapped)
         required = next(c for c in fact["columns"] if c["name"] == name)["required_level"] == "SystemRequired"
         return options[0].value if required and options else None
     return None
 
 
-def _option_of_first_member(facts: Facts, fact: dict[str, Any], name: str) -> int | None:
+def _of_first_member(facts: Facts, fact: dict[str, Any], name: str) -> str | None:
+    """What the value map of a column makes of the enum's member 0, in lower case."""
     for row, field in _rows_onto(facts, fact, name):
         value_map = (row["transform"] or {}).get("valueMap")
         if not value_map or field.get("type") != "enum":
             continue
         first = next((symbol for value, symbol in facts.enums[field["enum"]] if value == 0), None)
         for symbol, option in value_map.items():
-            if first is not None and symbol.lower() == first.lower() and option.lstrip("-").isdigit():
-                return int(option)
+            if first is not None and symbol.lower() == first.lower():
+                return str(option).lower()
     return None
 
 
@@ -199,18 +205,20 @@ def _company_column(fact: dict[str, Any], columns: list[Column]) -> str | None:
     return lookups[0]
 
 
-def _keys(fact: dict[str, Any], names: set[str]) -> tuple[AlternateKey, ...]:
-    """One alternate key per distinct integration key, and the hand-kept ones."""
+def _keys(facts: Facts, fact: dict[str, Any], names: set[str], company: str | None) -> tuple[AlternateKey, ...]:
+    """One alternate key per distinct integration key, and the hand-kept ones. Keys of maps hold the company already."""
     found: list[tuple[str, ...]] = []
     for key in fact.get("integration_keys", ()):
         columns = tuple(key["columns"])
+        if company is not None and key["map"] not in facts.maps and company not in columns:
+            columns = (*columns, company)
         if columns not in found and columns != (fact["primary_id"],):
             found.append(columns)
     for columns in _EXTRA_KEYS.get(fact["logical_name"], ()):
         if set(columns) <= names and columns not in found:
             found.append(columns)
-    suffixes = ("_key", *(f"_key{number}" for number in range(2, len(found) + 1)))
-    return tuple(AlternateKey(fact["logical_name"] + suffix, columns) for suffix, columns in zip(suffixes, found))
+    names_of_keys = (f"{fact['logical_name']}_key{number if number > 1 else ''}" for number in range(1, len(found) + 1))
+    return tuple(AlternateKey(name, columns) for name, columns in zip(names_of_keys, found, strict=True))
 
 
 _EXTRA_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from facts_import.data_sources import RULES, Sources, root_table
 from facts_import.facts import Facts
 from facts_import.solutions import Placement
-
-import msgspec
-
 from isthmus.metadata.choice import Enum, Member
 from isthmus.metadata.entity import Entity, EntityField, EntityRelation, FinopsTable, NumberSequence, TableField
 from isthmus.metadata.types import FieldType
 
 _IMPLICIT = ("RecId", "DataAreaId")
 _CONFIRMED_LENGTHS = ("ax2012", "believed")
-_FIRST_ENTITIES = ("DirPartyCDSEntity", "CDSPostalAddressHistoryV2Entity", "PartyContactV3Entity", "CustCustomerV3Entity")
+_FIRST_ENTITIES = (
+    "DirPartyCDSEntity",
+    "CDSPostalAddressHistoryV2Entity",
+    "PartyContactV3Entity",
+    "CustCustomerV3Entity",
+)
 
 
 class Finops:
@@ -45,7 +49,8 @@ class Finops:
             self.entities[aot_name] = self._entity(fact, sources)
         for aot_name, entity in self.entities.items():
             self._add_key(entity)
-            self.entities[aot_name] = msgspec.structs.replace(entity, relations=self._relations(facts.entities[aot_name]))
+            relations = self._relations(facts.entities[aot_name])
+            self.entities[aot_name] = msgspec.structs.replace(entity, relations=relations)
 
     def tables(self) -> list[FinopsTable]:
         """The tables, each in the solution of the first entity over it."""
@@ -73,7 +78,17 @@ class Finops:
     def enums(self) -> list[Enum]:
         """The enums that a field has."""
         used = {field.enum for fields in self._fields.values() for field in fields.values() if field.enum}
-        return [Enum(name, tuple(Member(*member) for member in self._facts.enums[name])) for name in sorted(used)]
+        return [Enum(name, self._members(name)) for name in sorted(used)]
+
+    def _members(self, enum: str) -> tuple[Member, ...]:
+        """Members with a value each: one that the facts give twice goes to the first, the next gets a free one."""
+        found: dict[int, str] = {}
+        for value, symbol in self._facts.enums[enum]:
+            if value in found:
+                self._facts.note(f"enum {enum}: {symbol} and {found[value]} have one value; {symbol} gets another")
+                value = max(number for number, _ in self._facts.enums[enum]) + 1
+            found[value] = symbol
+        return tuple(Member(value, symbol) for value, symbol in found.items())
 
     def number_sequences(self) -> list[NumberSequence]:
         """The number sequences that a field of a table names."""
@@ -125,7 +140,9 @@ class Finops:
             solution=self._placement.of_entity(fact["aot_name"]),
         )
 
-    def _field(self, fact: dict[str, Any], sources: Sources, tables: dict[str, str], row: dict[str, Any]) -> EntityField:
+    def _field(
+        self, fact: dict[str, Any], sources: Sources, tables: dict[str, str], row: dict[str, Any]
+    ) -> EntityField:
         source, name = sources.binding_of(row["name"])
         kind, enum = FieldType(row["type"]), row.get("enum") if row["type"] == "enum" else None
         length = row.get("max_length") if row.get("len_src") in _CONFIRMED_LENGTHS else None
@@ -162,9 +179,13 @@ class Finops:
         if source != root.name:
             own = self._fields[root.table].get(row["name"].lower())
             self._facts.note(f"{fact['aot_name']}.{row['name']}: {asks}, but {name} is {was}; kept on {root.table}")
-            field = own or TableField(name=row["name"], type=wanted.type, enum=wanted.enum, max_length=wanted.max_length)
+            field = own or TableField(
+                name=row["name"], type=wanted.type, enum=wanted.enum, max_length=wanted.max_length
+            )
             return root.name, field.name, field
-        self._facts.note(f"{fact['aot_name']}.{row['name']}: {asks} read as {was}, the type of {root.table}.{known.name}")
+        self._facts.note(
+            f"{fact['aot_name']}.{row['name']}: {asks} read as {was}, the type of {root.table}.{known.name}"
+        )
         return source, known.name, known
 
     def _add_key(self, entity: Entity) -> None:
@@ -193,12 +214,13 @@ class Finops:
 
     def _indexes(self, table: str) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]:
         """The first entity's key is unique; a key that another entity over the table may leave empty is not."""
+        ruled = table in RULES["unique"]
         unique = [tuple(columns) for columns in RULES["unique"].get(table, ())]
         plain: list[tuple[str, ...]] = []
         for key in self._keys.get(table, []):
             if sorted(key) in (sorted(other) for other in unique):
                 continue
-            (plain if unique else unique).append(key)
+            (plain if unique or ruled else unique).append(key)
         leading = {key[0] for key in (*unique, *plain)}
         links = self._links(table)
         for link in sorted(links - leading - set(_IMPLICIT)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from facts_import.facts import Facts, hand_kept
-
 from isthmus.metadata.solution import Solution
 
 _PARTY = "party_and_global_address_book"
@@ -39,7 +38,7 @@ class Placement:
         return found
 
     def of_table(self, logical_name: str) -> str:
-        """The first package that lists the table; standard tables are the base's, what is left is Project Operations'."""
+        """The first package that lists the table; standard tables are the base's, the rest is Project Operations'."""
         entity_set = self._facts.tables[logical_name]["entity_set_name"]
         if not logical_name.startswith(("msdyn_", "cdm_", "msmrw_")):
             return "dataverse_base"
@@ -49,7 +48,7 @@ class Placement:
         return listed[0] if listed else "project_operations"
 
     def of_map(self, name: str) -> str:
-        """A map that the party package brought in a later version is its own; others lie where their table is listed."""
+        """A map that the party package brought in a later version is its; others lie where their table is listed."""
         if name in self._said["table_maps"]:
             return str(self._said["table_maps"][name])
         logical_name = self._facts.map_table[name]
@@ -68,4 +67,6 @@ class Placement:
         maps = sorted(name for name, entity in self._facts.map_entity.items() if entity == aot_name)
         if maps:
             return self.of_map(maps[0])
-        return "project_operations" if aot_name.startswith("Proj") and aot_name != "ProjTableBiEntity" else "finops_base"
+        return (
+            "project_operations" if aot_name.startswith("Proj") and aot_name != "ProjTableBiEntity" else "finops_base"
+        )

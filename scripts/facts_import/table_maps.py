@@ -6,7 +6,6 @@ from typing import Any
 
 from facts_import.facts import Facts, hand_kept
 from facts_import.solutions import Placement
-
 from isthmus.metadata.choice import Enum
 from isthmus.metadata.entity import Entity
 from isthmus.metadata.table import Table
@@ -22,7 +21,12 @@ class TableMaps:
     """The table maps of the facts over imported tables and entities."""
 
     def __init__(
-        self, facts: Facts, placement: Placement, tables: dict[str, Table], entities: dict[str, Entity], enums: list[Enum]
+        self,
+        facts: Facts,
+        placement: Placement,
+        tables: dict[str, Table],
+        entities: dict[str, Entity],
+        enums: list[Enum],
     ) -> None:
         self._facts = facts
         self._placement = placement

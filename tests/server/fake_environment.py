@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
 import asyncpg
 import msgspec
 
+from isthmus.apps.principal import Principal
 from isthmus.config import Settings
 from isthmus.errors import Unavailable
 from isthmus.server.wire import ASGIApp, Receive, Scope, Send, answer
@@ -26,12 +28,15 @@ class Environment:
         self._failing = failing
 
     @classmethod
-    async def migrate(cls, settings: Settings) -> None:
+    async def migrate(cls, settings: Settings, principals: Iterable[Principal]) -> None:
         if (settings.data_dir / "fail_migration").exists():
             raise OSError("the migration was told to fail")
         for dsn in (settings.control_dsn, settings.dataverse_dsn, settings.finops_dsn):
             connection = await asyncpg.connect(dsn)
             await connection.execute("CREATE TABLE IF NOT EXISTS note (value text)")
+            await connection.execute("CREATE TABLE IF NOT EXISTS system_user (object_id text, kind text)")
+            for who in principals:
+                await connection.execute("INSERT INTO system_user VALUES ($1, $2)", who.object_id, who.kind)
             await connection.close()
 
     @classmethod

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+from tests.server.conftest import RunningEnvironment
 
 from isthmus.config import Settings
-from isthmus.server.authentication import REMEMBERED_TOKENS, Authenticator, Unauthenticated, mock_identity
-from isthmus.server.identity import Identities, load_identities
-from isthmus.server.tokens import BOTH_HALVES, Tokens, load_signing_key
-from tests.server.conftest import RunningEnvironment
+from isthmus.server.authentication import REMEMBERED_TOKENS, Authenticator, Unauthenticated
+from isthmus.server.identity import BOTH_HALVES, Identities, load_identities
+from isthmus.server.tokens import Tokens, load_signing_key
 
 BASE = "https://localhost:7443"
 
@@ -162,7 +162,7 @@ def test_the_mock_token_needs_the_setting_and_loopback(tokens: Tokens) -> None:
     mock = "Bearer mock-token-for-localhost"
     with pytest.raises(Unauthenticated, match="accept_mock_token"):
         Authenticator(tokens).authenticate(request(mock), "finops")
-    accepting = Authenticator(tokens, mock_identity(tokens))
+    accepting = Authenticator(tokens, tokens.identities.first().principal())
     assert accepting.authenticate(request(mock), "finops").name == tokens.identities.applications[0].name
     for address in ("192.0.2.7", "", "::ffff:192.0.2.7"):
         with pytest.raises(Unauthenticated):

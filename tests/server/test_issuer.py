@@ -14,11 +14,11 @@ import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
+from tests.server.conftest import RunningEnvironment
 
 from isthmus.server import device_codes
 from isthmus.server.attempts import ALLOWED_FAILURES, FailedAttempts
 from isthmus.server.device_codes import DeviceCode, DeviceCodes, TooManyPending
-from tests.server.conftest import RunningEnvironment
 
 LOG_IN = """
 import os, sys

@@ -14,11 +14,11 @@ import asyncpg
 import httpx
 import psutil
 import pytest
+from tests.server.conftest import RunningEnvironment
 
 from isthmus.errors import Conflict, Unavailable
 from isthmus.server.state import ProcessMark, State, is_alive, load_state, mark_of, save_state
 from isthmus.store.embedded import EmbeddedPostgres
-from tests.server.conftest import RunningEnvironment
 
 
 async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
@@ -55,6 +55,14 @@ async def test_both_workers_serve_both_halves_with_and_without_tls(shared: Runni
             for path in ("/api/data/v9.2/", "/data"):
                 answer = await client.get(f"{base}{path}")
                 assert (answer.status_code, answer.json()["scheme"]) == (200, base.partition(":")[0])
+
+
+async def test_who_may_log_in_is_known_to_the_environment(shared: RunningEnvironment) -> None:
+    connection = await asyncpg.connect(shared.postgres.dsn("isthmus_dataverse"))
+    found = await connection.fetch("SELECT kind, object_id FROM system_user ORDER BY kind")
+    await connection.close()
+    assert [row["kind"] for row in found] == ["application", "user"]
+    assert found[0]["object_id"] == shared.credentials.client_id
 
 
 async def test_health_says_only_whether_it_is_ready(shared: RunningEnvironment) -> None:
@@ -190,9 +198,8 @@ async def test_a_port_of_another_environment_is_refused(
 
 
 async def test_a_port_of_another_program_is_refused(environment: RunningEnvironment) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(Conflict, match="is taken by another process"):
-            environment.start(http_port=taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Conflict, match="is taken by another process"):
+        environment.start(http_port=taken.getsockname()[1])
 
 
 async def test_a_given_port_is_for_https_and_the_next_for_http(environment: RunningEnvironment) -> None:

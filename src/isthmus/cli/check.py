@@ -5,6 +5,11 @@ from __future__ import annotations
 
 def check() -> int:
     """Load all tables, entities and table maps, cross-check them, and print the faults and the counts."""
-    from isthmus.metadata.check import main_report
+    from isthmus import solutions
+    from isthmus.metadata.check import report
+    from isthmus.query.odata import parse_filter_syntax
+    from isthmus.query.ranges import parse_range_syntax
 
-    return main_report()
+    outcome = report(solutions.catalog(), parse_range_syntax, parse_filter_syntax)
+    print(outcome.text)
+    return 1 if outcome.faults else 0

@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -16,7 +15,7 @@ from isthmus.cli import exit_codes
 from isthmus.cli.options import DataDir
 from isthmus.config import Settings
 from isthmus.errors import Conflict, Unavailable
-from isthmus.server.state import State, current_state, is_locked
+from isthmus.server.state import State, current_state
 
 
 def up(
@@ -46,8 +45,6 @@ def start_detached(settings: Settings, environment: str | None = None) -> State:
     from isthmus.server.private_files import prepare_data_dir
 
     prepare_data_dir(settings.data_dir)
-    if is_locked(settings.data_dir):
-        raise already_running(settings.data_dir)
     log_file = settings.data_dir / LOG_FILE
     log_file.parent.mkdir(mode=0o700, exist_ok=True)
     with os.fdopen(os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
@@ -73,17 +70,6 @@ def start_detached(settings: Settings, environment: str | None = None) -> State:
     raise Unavailable(f"{said or 'the server ended while starting'} (log: {log_file})", code="start_failed")
 
 
-def already_running(data_dir: Path) -> Conflict:
-    """The refusal of a second start on one data directory."""
-    supervisor = current_state(data_dir).supervisor
-    process = f" (process {supervisor.pid})" if supervisor else ""
-    return Conflict(
-        f"an environment runs on {data_dir} already{process}: use it, stop it with isthmus down, or choose another "
-        "--data-dir.",
-        code="already_running",
-    )
-
-
 def describe(state: State, settings: Settings) -> None:
     """Say where everything is."""
     from rich.console import Console
@@ -105,8 +91,8 @@ def describe(state: State, settings: Settings) -> None:
 
 def _run_in_foreground(settings: Settings) -> State:
     """Run until Ctrl-C or SIGTERM."""
+    from isthmus.server.log_output import configure_logging
     from isthmus.server.supervisor import Supervisor, stop_on_signals
-    from isthmus.server.worker import configure_logging
 
     async def run() -> None:
         supervisor = Supervisor(settings)

@@ -45,7 +45,7 @@ def relation(catalog: Catalog, table: Table) -> Relation:
     return Relation(
         name=table.logical_name,
         sql_name=sql_name(table),
-        columns={column.wire_name.lower(): _column(column) for column in table.columns if column.is_stored},
+        columns={column.wire_name.lower(): _column(table, column) for column in table.columns if column.is_stored},
         navigations=_navigations(catalog, table),
         key=(table.primary_id,),
         etag=ETAG if "versionnumber" in table.column else None,
@@ -54,7 +54,7 @@ def relation(catalog: Catalog, table: Table) -> Relation:
     )
 
 
-def _column(column: Column) -> QueryColumn:
+def _column(table: Table, column: Column) -> QueryColumn:
     is_lookup = column.type.is_lookup
     return QueryColumn(
         name=column.wire_name,
@@ -63,8 +63,8 @@ def _column(column: Column) -> QueryColumn:
         labels={option.value: option.label for option in column.options},
         scale=column.precision if column.type in (ColumnType.DECIMAL, ColumnType.MONEY) else None,
         lookup_targets=column.targets if is_lookup else (),
-        lookup_column=column.name if is_lookup else None,
         type_column=column.type_column if is_lookup and column.is_polymorphic else None,
+        nullable=column.name not in (table.primary_id, "versionnumber"),
     )
 
 

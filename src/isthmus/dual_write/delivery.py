@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -34,11 +33,7 @@ async def project(context: Context, leg: Leg, ids: Collection[RowId]) -> list[Pr
     if not ids:
         return []
     text = await context.transaction.value(leg.project, list(ids))
-    records = msgspec.json.decode(text, type=list[Projected])
-    if leg.source == "dataverse":
-        for record in records:
-            record.id = UUID(str(record.id))
-    return records
+    return msgspec.json.decode(text, type=list[Projected])
 
 
 class Delivery:
@@ -65,7 +60,7 @@ class Delivery:
         updates: list[tuple[Projected, Row]] = []
         for found in await self._resolve(leg, records):
             record = records[found.ordinal]
-            target = _row_id(leg, found.target)
+            target = found.target
             values = self._values(leg, record, found, None if target is None else touched[record.id])
             row = Row(id=target, values=values)
             if found.missing:
@@ -87,7 +82,7 @@ class Delivery:
             self._exchange.deleted.pop((leg.name, id_)) for id_ in ids if (leg.name, id_) in self._exchange.deleted
         ]
         found = await self._resolve(leg, records)
-        rows = [(records[item.ordinal], Row(id=_row_id(leg, item.target))) for item in found if item.target is not None]
+        rows = [(records[item.ordinal], Row(id=item.target)) for item in found if item.target is not None]
         await self._send(leg, Operation.DELETE, rows)
 
     async def complete_lookups(self) -> None:
@@ -169,10 +164,6 @@ class Delivery:
         except IsthmusError as error:
             raise _refused(leg, rows, error) from error
         self.wrote = self.wrote or len(self._target.changes) > before
-
-
-def _row_id(leg: Leg, value: Any) -> RowId | None:
-    return UUID(value) if leg.destination == "dataverse" and value is not None else value
 
 
 def _belongs(column: str, heads: Collection[str]) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import asyncpg
 
-from isthmus.apps.principal import Half
+from isthmus.apps.principal import Half, Principal
 from isthmus.config import CONTROL_DATABASE, DATAVERSE_DATABASE, FINOPS_DATABASE, Settings
 from isthmus.dataverse import schema as dataverse_schema
+from isthmus.dataverse.seed import seed
 from isthmus.environments.link import ensure_link
 from isthmus.finops import schema as finops_schema
 from isthmus.metadata.catalog import Catalog
@@ -25,8 +28,11 @@ def database_address(settings: Settings, name: str) -> str:
     return EmbeddedPostgres(settings.data_dir / "postgresql").dsn(embedded)
 
 
-async def migrate_all(settings: Settings, catalog: Catalog) -> str:
-    """Create and change what is missing or old in all three databases; the identifier of the link."""
+async def migrate_all(settings: Settings, catalog: Catalog, principals: Iterable[Principal]) -> str:
+    """Create and change what is missing or old in all three databases; the identifier of the link.
+
+    `principals` are the users and applications that become system users of the Dataverse half.
+    """
     control = await asyncpg.connect(database_address(settings, "control"))
     dataverse = await asyncpg.connect(database_address(settings, "dataverse"))
     finops = await asyncpg.connect(database_address(settings, "finops"))
@@ -35,6 +41,7 @@ async def migrate_all(settings: Settings, catalog: Catalog) -> str:
         await migrate(dataverse, "half")
         await migrate(finops, "half")
         await dataverse_schema.migrate(dataverse, catalog)
+        await seed(dataverse, catalog, principals)
         await finops_schema.migrate(finops, catalog)
         return await ensure_link(control, {"dataverse": dataverse, "finops": finops})
     finally:

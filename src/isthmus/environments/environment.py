@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterable
 from typing import Self
 
 import asyncpg
 
 from isthmus import solutions
-from isthmus.apps.principal import Half
+from isthmus.apps.principal import Half, Principal
 from isthmus.config import Settings
 from isthmus.dataverse.app import DataverseApp
 from isthmus.dataverse.webapi import WebApi
@@ -21,6 +22,7 @@ from isthmus.environments.databases import database_address, migrate_all
 from isthmus.finops.app import FinopsApp
 from isthmus.finops.odata import ODataService
 from isthmus.observe import log
+from isthmus.solutions.plugins import register_plugins
 from isthmus.store.recovery import AGE, Recovery
 
 RECOVERY_AGE = float(os.environ.get("ISTHMUS_RECOVERY_AGE", AGE))
@@ -49,9 +51,9 @@ class Environment:
         self._recovering: asyncio.Task[None] | None = None
 
     @classmethod
-    async def migrate(cls, settings: Settings) -> None:
+    async def migrate(cls, settings: Settings, principals: Iterable[Principal]) -> None:
         """Create and migrate the databases; once, before any server process opens the environment."""
-        await migrate_all(settings, solutions.catalog())
+        await migrate_all(settings, solutions.catalog(), principals)
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
@@ -68,10 +70,12 @@ class Environment:
             for half, address in addresses.items()
         }
         recovery = Recovery(recovery_pools, link, age=RECOVERY_AGE)
-        dataverse = await DataverseApp.open(addresses["dataverse"], catalog, settings.pool_size)
-        finops = await FinopsApp.open(addresses["finops"], catalog, settings.pool_size)
+        dataverse = await DataverseApp.open(addresses["dataverse"], catalog, size=settings.pool_size)
+        finops = await FinopsApp.open(
+            addresses["finops"], catalog, size=settings.pool_size, default_company=settings.default_company
+        )
         environment = cls(control, dataverse, finops, recovery, recovery_pools)
-        solutions.register_plugins(dataverse, finops)
+        register_plugins(dataverse, finops)
         LiveSync(
             {"dataverse": dataverse, "finops": finops},
             Legs(catalog),

@@ -8,9 +8,12 @@ places of a party, and among its electronic addresses of each kind, exactly one 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
+from isthmus.apps.message import Message
+from isthmus.apps.pipeline import Stage, Step
 from isthmus.errors import Rejected
 from isthmus.finops.data_sources import VALID_FROM, VALID_TO, table_sql_name
 from isthmus.finops.values import NEVER, NO_VALUE
@@ -19,7 +22,11 @@ from isthmus.metadata.entity import FinopsTable
 from isthmus.metadata.types import FieldType
 from isthmus.query.quoting import quote_identifier
 
+if TYPE_CHECKING:
+    from isthmus.finops.app import FinopsApp
+
 PRIMARY = "isprimary"
+NO_INSTANT = NO_VALUE[FieldType.DATE_TIME]
 
 PRIMARY_GROUPS: dict[str, tuple[str, ...]] = {
     "DirPartyLocation": ("party",),
@@ -49,6 +56,32 @@ ADDRESS_PARTS = (
 )
 
 
+def register(app: FinopsApp) -> None:
+    """Add the steps of every entity whose records are versions of postal addresses."""
+    for sources in app.entities_over("LogisticsPostalAddress"):
+        app.pipeline.register(
+            Step(
+                stage=Stage.PRE_VALIDATION,
+                operation=Operation.CREATE,
+                table=sources.entity.aot_name,
+                handler=_default_valid_from,
+                rank=10,
+            )
+        )
+
+
+async def _default_valid_from(context: Context, message: Message) -> None:
+    """A version that does not say from when it is valid, is from now on."""
+    for row in message.rows:
+        if row.values.get(VALID_FROM, NO_INSTANT) == NO_INSTANT:
+            row.values[VALID_FROM] = await _now(context)
+
+
+async def _now(context: Context) -> Any:
+    """The database's own time: an address must be valid in the transaction that makes it."""
+    return await context.transaction.value("select date_trunc('second', now())")
+
+
 async def before_write_postal_address(context: Context, planned: Writes, rows: list[RowWrite]) -> None:
     """Give new versions a validity, end the version before them, and compose the address as text.
 
@@ -56,15 +89,14 @@ async def before_write_postal_address(context: Context, planned: Writes, rows: l
     """
     new = [row for row in rows if row.is_new]
     if new:
-        # The database's own time: an address must be valid in the transaction that makes it.
-        now = await context.transaction.value("select date_trunc('second', now())")
+        now = await _now(context)
         for row in new:
-            if row.value(VALID_FROM) == NO_VALUE[FieldType.DATE_TIME]:
+            if row.value(VALID_FROM) == NO_INSTANT:
                 row.values[VALID_FROM] = now
         await _order_versions(context, planned, new)
     await planned.load(context.transaction, rows, (*ADDRESS_PARTS, "address", VALID_FROM, VALID_TO))
     for row in rows:
-        if row.value(VALID_TO) == NO_VALUE[FieldType.DATE_TIME]:
+        if row.value(VALID_TO) == NO_INSTANT:
             row.put(VALID_TO, NEVER)
         if row.value(VALID_TO) <= row.value(VALID_FROM):
             raise Rejected(
@@ -94,7 +126,7 @@ async def _order_versions(context: Context, planned: Writes, new: list[RowWrite]
                 earlier.put(VALID_TO, begins)
             elif begins < version["validfrom"]:
                 ends = row.value(VALID_TO)
-                if ends == NO_VALUE[FieldType.DATE_TIME] or ends > version["validfrom"]:
+                if ends == NO_INSTANT or ends > version["validfrom"]:
                     row.values[VALID_TO] = version["validfrom"]
 
 
@@ -149,7 +181,10 @@ async def _keep_one_primary(context: Context, planned: Writes, rows: list[RowWri
     table = touched[0].table
     columns = PRIMARY_GROUPS[table.name]
     names = ", ".join(map(quote_identifier, columns))
-    sql = f"select recid, {names} from {table_sql_name(table)} where party = any($1::bigint[]) and isprimary = 1 order by recid for update"  # noqa: S608
+    sql = (
+        f"select recid, {names} from {table_sql_name(table)} "  # noqa: S608  (definitions)
+        "where party = any($1::bigint[]) and isprimary = 1 order by recid for update"
+    )
     standing = await context.transaction.rows(sql, [row.value("party") for row in touched])
     current = {tuple(record[column] for column in columns): record["recid"] for record in standing}
     for row in touched:

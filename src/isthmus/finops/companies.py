@@ -17,7 +17,7 @@ TABLE, FIELD = "CompanyInfo", "dataarea"
 KNOWN_SECONDS = 5.0
 """How long a company that was found is taken to be there; one that has records can't be deleted anyway."""
 
-_SQL = f"select lower({FIELD}) as id from {SCHEMA}.{TABLE.lower()}"
+_SQL = f"select lower({FIELD}) as id from {SCHEMA}.{TABLE.lower()}"  # noqa: S608  (constants)
 
 
 class Companies:
@@ -52,7 +52,7 @@ async def check_unused(context: Context, catalog: Catalog, recids: Sequence[int]
         for table in catalog.finops_tables.values()
         if table.company_specific
     )
-    name = await context.transaction.value(f"select name from ({used}) used limit 1", list(recids))
+    name = await context.transaction.value(f"select name from ({used}) used limit 1", list(recids))  # noqa: S608
     if name is not None:
         raise Conflict(
             f"The legal entity can't be deleted while records of {name} belong to it. Delete those first.",

@@ -160,7 +160,7 @@ class DataSources:
                 left, right = f"lower({left})", f"lower({right})"
             parts.append(f"{left} = {right}")
         if source.table.company_specific and parent.table.company_specific and (COMPANY, COMPANY) not in source.on:
-            parts.append(f"{alias}.dataareaid = {parent.alias}.dataareaid")
+            parts.append(f"lower({alias}.dataareaid) = lower({parent.alias}.dataareaid)")
         parts += fixed_conditions(source, alias)
         if source.definition.current:
             parts.append(f'{alias}."{VALID_FROM}" <= now() and now() < {alias}."{VALID_TO}"')
@@ -170,7 +170,7 @@ class DataSources:
         """A column of a source; where the source may be absent, its type's "no value" then."""
         found = self.sources[source]
         name = f"{found.alias}.{quote_identifier(column)}"
-        if found is self.root:
+        if not any(self.sources[above].definition.outer for above in (source, *self.ancestors[source])[:-1]):
             return name
         return f"coalesce({name}, {FIELD_NO_VALUE[column_type(found.table, column)]})"
 

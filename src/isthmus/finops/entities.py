@@ -10,8 +10,8 @@ from isthmus.apps.context import Context
 from isthmus.apps.message import Message, Row
 from isthmus.errors import Conflict, NotFound, Rejected
 from isthmus.finops import images, references, table_methods, writes
-from isthmus.finops.data_sources import COMPANY, RECID, VERSION, DataSources, Image
-from isthmus.finops.records import Link, Record, find_columns, links
+from isthmus.finops.data_sources import COMPANY, RECID, VERSION, DataSources, Image, column_type
+from isthmus.finops.records import Link, Record, find_columns
 from isthmus.finops.values import NO_VALUE, convert
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ def _check_keys(sources: DataSources, row: Row) -> None:
             continue
         value = row.values.pop(name)
         stands = (row.before or {}).get(name)
-        same = value.casefold() == stands.casefold() if isinstance(value, str) and stands is not None else value == stands
+        same = (
+            value.casefold() == stands.casefold() if isinstance(value, str) and stands is not None else value == stands
+        )
         if not same:
             raise Rejected(
                 f"Field '{key}' is part of the key of {sources.entity.public_name} and can't be changed after the "
@@ -141,7 +143,9 @@ def _record(app: FinopsApp, sources: DataSources, planned: writes.Writes, row: R
     return Record(sources, planned, app.counters, company or app.default_company, row.values, asked, image)
 
 
-async def _plan(app: FinopsApp, context: Context, sources: DataSources, records: list[Record], columns: Columns) -> None:
+async def _plan(
+    app: FinopsApp, context: Context, sources: DataSources, records: list[Record], columns: Columns
+) -> None:
     """Find the rows that records name by natural key, then plan what is written."""
     for link in app.links(sources):
         await _attach(context, sources, records, link, columns)
@@ -212,8 +216,5 @@ def _after(record: Record, columns: Columns) -> dict[str, Any]:
         if name in record.recids:
             image[name, column] = record.row(name).value(column)
         elif column not in (RECID, VERSION):
-            image[name, column] = NO_VALUE[images.column_type(table, column)]
+            image[name, column] = NO_VALUE[column_type(table, column)]
     return _fields_of(sources, image)
-
-
-__all__ = ["create", "delete", "links", "update"]

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
 from isthmus.finops.data_sources import (
     COMPANY,
     RECID,
     VERSION,
     DataSources,
     Image,
+    Source,
     column_type,
     fixed_conditions,
     postgres_type,
 )
+from isthmus.finops.values import encode
 from isthmus.metadata.types import FieldType
 from isthmus.query.quoting import quote_identifier
 from isthmus.store.transaction import Transaction
@@ -48,18 +48,24 @@ def version_columns(sources: DataSources) -> tuple[Column, ...]:
     return tuple((name, VERSION) for name in sources.sources)
 
 
-async def lock(transaction: Transaction, sources: DataSources, recids: Sequence[int], columns: tuple[Column, ...]) -> dict[int, Image]:
-    """Lock root rows, in the order of their RecIds, and read `columns` of their records. Absent records are left out."""
+async def lock(
+    transaction: Transaction, sources: DataSources, recids: Sequence[int], columns: tuple[Column, ...]
+) -> dict[int, Image]:
+    """Lock root rows, in the order of their RecIds, and read `columns` of their records. Absent ones are left out."""
     rows = await transaction.rows(_lock_sql(sources, columns), list(recids))
     return {row[0]: dict(zip(columns, tuple(row)[1:], strict=True)) for row in rows}
 
 
-async def read(transaction: Transaction, sources: DataSources, recids: Sequence[int], columns: tuple[Column, ...]) -> dict[int, Image]:
+async def read(
+    transaction: Transaction, sources: DataSources, recids: Sequence[int], columns: tuple[Column, ...]
+) -> dict[int, Image]:
     """Read `columns` of records without locking them."""
     top = sources.root
     conditions = " and ".join([f"{top.alias}.recid = any($1::bigint[])", *fixed_conditions(top, top.alias)])
-    sql = f"select {top.alias}.recid, {_selected(sources, columns)} from {top.sql_name} {top.alias}"
-    sql += f"{sources.joins(top.name, (name for name, _ in columns))} where {conditions}"
+    sql = (
+        f"select {top.alias}.recid, {_selected(sources, columns)} from {top.sql_name} {top.alias}"  # noqa: S608
+        f"{sources.joins(top.name, (name for name, _ in columns))} where {conditions}"
+    )
     rows = await transaction.rows(sql, list(recids))
     return {row[0]: dict(zip(columns, tuple(row)[1:], strict=True)) for row in rows}
 
@@ -79,15 +85,10 @@ async def find(
     """
     source = sources.sources[name]
     typed = {column: postgres_type(source.table, column) for column in key}
-    conditions = [
-        f"lower({source.alias}.{quote_identifier(column)}) = lower(k.{quote_identifier(column)})"
-        if column_type(source.table, column) is FieldType.STRING
-        else f"{source.alias}.{quote_identifier(column)} = k.{quote_identifier(column)}"
-        for column in key
-    ]
+    conditions = [_matches(source, column, column) for column in key]
     if source.table.company_specific:
         typed[COMPANY] = "text"
-        conditions.append(f"{source.alias}.dataareaid = k.dataareaid")
+        conditions.append(_matches(source, COMPANY, COMPANY))
     definition = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in typed.items())
     sql = (
         f"select k.ordinal, {_selected(sources, columns)} "  # noqa: S608  (definitions)
@@ -95,9 +96,44 @@ async def find(
         f"join {source.sql_name} {source.alias} on {' and '.join(conditions)}"
         f"{sources.joins(name, (below for below, _ in columns))}"
     )
-    parameter = msgspec.json.encode([{"ordinal": ordinal, **value} for ordinal, value in enumerate(values)]).decode()
-    rows = await transaction.rows(sql, parameter)
+    rows = await transaction.rows(sql, encode([{"ordinal": ordinal, **value} for ordinal, value in enumerate(values)]))
     return {row[0]: dict(zip(columns, tuple(row)[1:], strict=True)) for row in rows}
+
+
+async def find_records(
+    transaction: Transaction, sources: DataSources, keys: Sequence[dict[str, Any]]
+) -> list[int | None]:
+    """RecIds of records by key (values by lower-case field), in the order of `keys`; None where there is none."""
+    if not keys:
+        return []
+    root = sources.root
+    conditions, typed, touched = fixed_conditions(root, root.alias), {}, []
+    for key in sources.entity.keys:
+        name = key.lower()
+        if name == COMPANY and root.table.company_specific:
+            source, column = root, COMPANY
+        else:
+            binding = sources.fields[name]
+            source, column = sources.sources[binding.source], binding.column
+        touched.append(source.name)
+        typed[name] = postgres_type(source.table, column)
+        conditions.append(_matches(source, column, name))
+    definition = ", ".join(f"{quote_identifier(name)} {kind}" for name, kind in typed.items())
+    sql = (
+        f"select k.ordinal, {root.alias}.recid from json_to_recordset($1::json) as k(ordinal integer, {definition}) "  # noqa: S608
+        f"cross join {root.sql_name} {root.alias}{sources.joins(root.name, touched)} where {' and '.join(conditions)}"
+    )
+    rows = await transaction.rows(sql, encode([{"ordinal": ordinal, **key} for ordinal, key in enumerate(keys)]))
+    found = {record["ordinal"]: record["recid"] for record in rows}
+    return [found.get(ordinal) for ordinal in range(len(keys))]
+
+
+def _matches(source: Source, column: str, key: str) -> str:
+    """SQL that holds where a column has the value `key` of the rows `k` that are looked for."""
+    ours, theirs = f"{source.alias}.{quote_identifier(column)}", f"k.{quote_identifier(key)}"
+    if column_type(source.table, column) is FieldType.STRING:
+        return f"lower({ours}) = lower({theirs})"
+    return f"{ours} = {theirs}"
 
 
 def _lock_sql(sources: DataSources, columns: tuple[Column, ...]) -> str:

@@ -1,7 +1,8 @@
 """Counters that must not wait for the save they serve: RecIds and number sequences.
 
 Both are taken on connections of their own, outside the save's transaction, so that no save waits for another one's
-number. A number taken by a save that is refused is not used again: sequences have gaps, F&O's default ("non-continuous").
+number. A number taken by a save that is refused is not used again: sequences have gaps, F&O's default
+("non-continuous").
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ select $1, $2, $3::bigint + $4::bigint from set_config('synchronous_commit', 'of
 on conflict (name, dataareaid) do update set next = counter.next + $4::bigint
 returning next - $4::bigint
 """
-# A number lost with the machine is lost with its save, which is written behind it in the same log: no wait for the disk.
+# No wait for the disk: a number lost with the machine is lost with its save, which stands behind it in the same log.
 
 _HASHES = re.compile("#+")
 
@@ -67,5 +68,5 @@ class Counters:
 
 
 def formatted(pattern: str, number: int) -> str:
-    """`number` in place of the pattern's `#`s, padded with zeros to their count: `formatted("C-####", 7)` is `C-0007`."""
+    """`number` in place of the pattern's `#`s, padded to their count: `formatted("C-####", 7)` is `C-0007`."""
     return _HASHES.sub(lambda hashes: str(number).zfill(len(hashes.group())), pattern, count=1)

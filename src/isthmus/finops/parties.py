@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
+from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
 from isthmus.apps.message import Message
+from isthmus.apps.pipeline import Stage, Step
 from isthmus.errors import Rejected
 from isthmus.finops.data_sources import DataSources
+from isthmus.finops.trade_accounts import field_of
 from isthmus.finops.writes import RowWrite, Writes
+
+if TYPE_CHECKING:
+    from isthmus.finops.app import FinopsApp
 
 ORGANIZATION, PERSON, LEGAL_ENTITY, OPERATING_UNIT = "Organization", "Person", "LegalEntity", "OperatingUnit"
 PARTY_TYPES = {name.casefold(): name for name in (ORGANIZATION, PERSON, LEGAL_ENTITY, OPERATING_UNIT, "Team")}
 """Types of party as the wire shows them, by lower-case name."""
 
-TYPE_OF_ROOT = {"CompanyInfo": LEGAL_ENTITY, "OMOperatingUnit": OPERATING_UNIT, "HcmWorker": PERSON, "ContactPerson": PERSON}
-"""Party type of a new record of an entity over this table; any other is a person when it has a person's name only."""
+TYPE_OF_ROOT = {
+    "CompanyInfo": LEGAL_ENTITY,
+    "OMOperatingUnit": OPERATING_UNIT,
+    "HcmWorker": PERSON,
+    "ContactPerson": PERSON,
+}
+"""Party type of new records of entities over this table; that of others follows from the names given."""
 
 NAME_PARTS = ("firstname", "middlename", "lastnameprefix", "lastname")
 DEFAULT_LANGUAGE = "en-us"
@@ -67,23 +81,27 @@ def _check_type(row: RowWrite) -> None:
         del row.values["partytype"]
 
 
-def field_of(sources: DataSources, table: str, column: str) -> str | None:
-    """The entity's field (lower case) that is this column; None when it has none."""
-    for name, binding in sources.fields.items():
-        if binding.column == column and sources.sources[binding.source].table.name == table:
-            return name
-    return None
+def register(app: FinopsApp) -> None:
+    """Add the steps of every entity whose records are parties."""
+    for root in TYPE_OF_ROOT:
+        for sources in app.entities_over(root):
+            app.pipeline.register(
+                Step(
+                    stage=Stage.PRE_VALIDATION,
+                    operation=Operation.CREATE,
+                    table=sources.entity.aot_name,
+                    handler=partial(_default_party_type, sources, TYPE_OF_ROOT[root]),
+                    rank=10,
+                )
+            )
 
 
-def default_party_type(sources: DataSources, message: Message) -> None:
-    """Give new records of an entity that has a party the type their root table or their names stand for."""
+async def _default_party_type(sources: DataSources, default: str, context: Context, message: Message) -> None:
+    """Give the party of a new record the type its root table stands for, unless it names a party that is there."""
     party_type = field_of(sources, "DirPartyTable", "partytype")
     if party_type is None:
         return
-    name = field_of(sources, "DirPartyTable", "name")
-    parts = [field for part in NAME_PARTS if (field := field_of(sources, "DirPartyTable", part))]
+    number = field_of(sources, "DirPartyTable", "partynumber")
     for row in message.rows:
-        if not row.values.get(party_type):
-            is_person = not (name and row.values.get(name)) and any(row.values.get(part) for part in parts)
-            fallback = PERSON if is_person else ORGANIZATION
-            row.values[party_type] = TYPE_OF_ROOT.get(sources.root.table.name, fallback)
+        if not row.values.get(party_type) and not (number and row.values.get(number)):
+            row.values[party_type] = default

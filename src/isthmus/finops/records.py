@@ -75,7 +75,10 @@ class Record:
     def named_key(self, link: Link) -> tuple[Any, ...] | None:
         """The natural key that the record gives for a linked row; None when it gives none, or the one that stands."""
         key = tuple(self.values.get(field) for field in link.fields)
-        if any(part is None or part == NO_VALUE[self.sources.fields[field].type] for part, field in zip(key, link.fields, strict=True)):
+        if any(
+            part is None or part == NO_VALUE[self.sources.fields[field].type]
+            for part, field in zip(key, link.fields, strict=True)
+        ):
             return None
         standing = tuple(self.image.get((link.source, column)) for column in link.columns)
         if link.source in self.recids and _folded(key) == _folded(standing):
@@ -104,7 +107,9 @@ class Record:
         else:
             self._forget(link.source)
             self.image.update(found)
-            self.recids.update((name, value) for (name, column), value in found.items() if column == RECID and value is not None)
+            self.recids.update(
+                (name, value) for (name, column), value in found.items() if column == RECID and value is not None
+            )
             self._point(link.source)
         self._ask(link.source)
 
@@ -211,7 +216,9 @@ def _folded(key: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(part.casefold() if isinstance(part, str) else part for part in key)
 
 
-def find_columns(sources: DataSources, source: Source, columns: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+def find_columns(
+    sources: DataSources, source: Source, columns: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
     """Those of `columns` that belong to a linked row or to the rows below it."""
     below = {source.name, *sources.descendants(source.name)}
     return tuple(column for column in columns if column[0] in below)

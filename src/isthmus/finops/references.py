@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """Text in `column` of `table` that names a row of `target` by `target_column`, within the company where it has one."""
+    """Text in `column` of `table` that names a row of `target`, of the same company, by `target_column`."""
 
     table: FinopsTable
     column: str
@@ -35,7 +35,7 @@ class Reference(msgspec.Struct, frozen=True):
     @property
     def condition(self) -> str:
         """SQL that holds for a target row `t` and a referring row `k` with `company` and `value`."""
-        company = "t.dataareaid = k.company and " if self.target.company_specific else ""
+        company = "lower(t.dataareaid) = k.company and " if self.target.company_specific else ""
         return f"{company}lower(t.{quote_identifier(self.target_column)}) = lower(k.value)"
 
 
@@ -47,11 +47,12 @@ class References:
         for entity in catalog.entities.values():
             for reference in _from_relations(catalog, entity):
                 self.of.setdefault((reference.table.name, reference.column), reference)
-        for names in (*customers.REFERENCES, *vendors.REFERENCES):
-            table, column, target, target_column = names
-            tables = catalog.finops_tables
-            if table in tables and target in tables:
-                self.of[table, column] = Reference(tables[table], column, tables[target], target_column)
+        for table, column, aot_name, field in (*customers.REFERENCES, *vendors.REFERENCES):
+            target = catalog.entities.get(aot_name)
+            if table in catalog.finops_tables and target is not None:
+                target_table = catalog.finops_tables[target.root.table]
+                target_column = target.field[field.lower()].field.lower()
+                self.of[table, column] = Reference(catalog.finops_tables[table], column, target_table, target_column)
 
     def to(self, table: str) -> list[Reference]:
         """The references that name rows of a table."""
@@ -72,7 +73,8 @@ async def check(app: FinopsApp, context: Context, planned: Writes) -> None:
     if not values:
         return
     missing = " or ".join(
-        f"k.reference = {number} and not exists (select from {table_sql_name(reference.target)} t where {reference.condition})"  # noqa: S608
+        f"k.reference = {number} and not exists "
+        f"(select from {table_sql_name(reference.target)} t where {reference.condition})"
         for number, reference in enumerate(used)
     )
     sql = (
@@ -136,7 +138,7 @@ def recid_references(catalog: Catalog) -> dict[str, list[tuple[FinopsTable, str]
 
 
 def _reversed(reference: Reference) -> str:
-    company = "t.dataareaid = k.dataareaid and " if reference.target.company_specific else ""
+    company = "lower(t.dataareaid) = lower(k.dataareaid) and " if reference.target.company_specific else ""
     target, column = quote_identifier(reference.target_column), quote_identifier(reference.column)
     return f"{company}lower(k.{column}) = lower(t.{target}) and k.{column} <> ''"
 
@@ -147,6 +149,9 @@ def _from_relations(catalog: Catalog, entity: Entity) -> Iterable[Reference]:
         target = catalog.entities.get(relation.entity)
         pairs = [(ours, theirs) for ours, theirs in relation.on if theirs.lower() != COMPANY]
         if relation.many or target is None or len(pairs) != 1:
+            continue
+        if {key.lower() for key in entity.keys} - {COMPANY} == {pairs[0][0].lower()}:
+            # One key equal to another: two entities side by side, not a reference.
             continue
         ours, theirs = entity.field.get(pairs[0][0].lower()), target.field.get(pairs[0][1].lower())
         keys = {key.lower() for key in target.keys} - {COMPANY}

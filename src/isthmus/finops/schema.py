@@ -103,7 +103,7 @@ def _column(table: FinopsTable, name: str) -> ColumnDefinition:
 
 def _index(table: FinopsTable, columns: list[str], unique: bool) -> IndexDefinition:
     """An index that company leads where the table has one; text is compared without regard to case."""
-    expressions = [COMPANY] if table.company_specific else []
+    expressions = [_indexed(table, COMPANY)] if table.company_specific else []
     expressions += [_indexed(table, column) for column in columns if column != COMPANY]
     name = identifier(table.relation, *columns, "key" if unique else "index")
     return IndexDefinition(name, tuple(expressions), unique)

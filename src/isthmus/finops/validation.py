@@ -59,7 +59,7 @@ def validate(sources: DataSources, message: Message) -> None:
 def _check_length(field: EntityField, value: str) -> None:
     if field.max_length is not None and len(value) > field.max_length:
         raise Rejected(
-            f"Field '{field.name}' holds at most {field.max_length} characters; the value has {len(value)}. Shorten it.",
+            f"Field '{field.name}' holds {field.max_length} characters at most; the value has {len(value)}. Cut it.",
             code="value_too_long",
             field=field.name,
         )

@@ -5,7 +5,7 @@ F&O has no nulls: null given for a field is the type's "no value".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -64,6 +64,17 @@ def convert(field: EntityField, value: Any, enums: Mapping[str, Enum]) -> Any:
         ) from None
 
 
+def encode(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as JSON for json_to_recordset."""
+    return msgspec.json.encode([{name: _json(value) for name, value in row.items()} for row in rows]).decode()
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return "\\x" + value.hex()
+    return value.isoformat() if isinstance(value, date | datetime) else value
+
+
 def _enum(field: EntityField, value: Any, enums: Mapping[str, Enum]) -> int:
     enum = enums.get(field.enum or "")
     if enum is None:
@@ -113,16 +124,17 @@ def _real(value: Any) -> Decimal:
     return number
 
 
-def _instant(value: Any) -> datetime:
+def _instant(given: Any) -> datetime:
+    value = given
     if isinstance(value, str):
-        value = msgspec.convert(value, datetime) if len(value) > 10 else date.fromisoformat(value)
+        value = msgspec.convert(value, datetime, strict=False) if len(value) > 10 else date.fromisoformat(value)
     if not isinstance(value, datetime):
         value = datetime.combine(_known_date(value), time())
     if value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
-    value = value.astimezone(UTC).replace(microsecond=0)
-    _known_date(value.date())
-    return value
+    instant: datetime = value.astimezone(UTC).replace(microsecond=0)
+    _known_date(instant.date())
+    return instant
 
 
 def _date(value: Any) -> date:

@@ -4,7 +4,6 @@ per table, however many rows there are."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
 from typing import Any
 
 import asyncpg
@@ -14,7 +13,7 @@ from isthmus.apps.change import Change, Operation
 from isthmus.apps.context import Context
 from isthmus.errors import Conflict
 from isthmus.finops.data_sources import COMPANY, RECID, SYSTEM_COLUMNS, column_type, postgres_type, table_sql_name
-from isthmus.finops.values import NO_VALUE
+from isthmus.finops.values import NO_VALUE, encode
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.entity import FinopsTable
 from isthmus.metadata.types import FIELD_NO_VALUE
@@ -89,7 +88,10 @@ class Writes:
             return
         table = unknown[0].table
         selected = ", ".join(map(quote_identifier, columns))
-        sql = f"select recid, {selected} from {table_sql_name(table)} where recid = any($1::bigint[]) order by recid for update"  # noqa: S608
+        sql = (
+            f"select recid, {selected} from {table_sql_name(table)} "  # noqa: S608  (definitions)
+            "where recid = any($1::bigint[]) order by recid for update"
+        )
         found = {row["recid"]: row for row in await transaction.rows(sql, [row.recid for row in unknown])}
         for row in unknown:
             if row.recid in found:
@@ -133,17 +135,6 @@ async def delete(context: Context, table: FinopsTable, recids: Sequence[int], th
         )
 
 
-def encode(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as JSON for json_to_recordset."""
-    return msgspec.json.encode([{name: _json(value) for name, value in row.items()} for row in rows]).decode()
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return "\\x" + value.hex()
-    return value.isoformat() if isinstance(value, date | datetime) else value
-
-
 async def _insert(context: Context, table: FinopsTable, rows: list[RowWrite]) -> None:
     if not rows:
         return
@@ -168,7 +159,8 @@ async def _update(context: Context, table: FinopsTable, rows: list[RowWrite]) ->
     columns = sorted({column for row in rows for column in row.values})
     # A row that does not change one of the columns leaves it out; F&O has no null that this could be mistaken for.
     assigned = ", ".join(
-        f"{quote_identifier(name)} = coalesce(s.{quote_identifier(name)}, t.{quote_identifier(name)})" for name in columns
+        f"{quote_identifier(name)} = coalesce(s.{quote_identifier(name)}, t.{quote_identifier(name)})"
+        for name in columns
     )
     definition = ", ".join(f"{quote_identifier(name)} {postgres_type(table, name)}" for name in (RECID, *columns))
     sql = (
@@ -176,7 +168,9 @@ async def _update(context: Context, table: FinopsTable, rows: list[RowWrite]) ->
         f"modifieddatetime = now(), modifiedby = $2 from json_to_recordset($1::json) as s({definition}) "
         "where t.recid = s.recid"
     )
-    await context.transaction.run(sql, encode([{RECID: row.recid, **row.values} for row in rows]), context.principal.name)
+    await context.transaction.run(
+        sql, encode([{RECID: row.recid, **row.values} for row in rows]), context.principal.name
+    )
 
 
 def _change(row: RowWrite, through: str | None) -> Change:

@@ -1,7 +1,8 @@
 """Definition files: one TOML file per component of a solution <-> the structs of this package.
 
-A solution is a folder: `solution.toml`, `tables/`, `choices/` (F&O enums), `finops_tables/`, `entities/`, `table_maps/`,
-and where needed `number_sequences.toml` and `relationships.toml` (many-to-many). A component's file is named after it.
+A solution is a folder: `solution.toml`, `tables/`, `choices/` (F&O enums), `finops_tables/`, `entities/`,
+`table_maps/`, and where needed `number_sequences.toml` and `relationships.toml` (many-to-many). The file of a component
+is named after it.
 """
 
 from __future__ import annotations
@@ -169,7 +170,9 @@ def write_table(table: Table, relationships: Iterable[OneToMany]) -> str:
 
 def write_enum(enum: Enum) -> str:
     """TOML of an F&O enum."""
-    return write_document({"name": enum.name, "members": [[m.value, m.symbol] for m in enum.members]}, rows=("members",))
+    return write_document(
+        {"name": enum.name, "members": [[m.value, m.symbol] for m in enum.members]}, rows=("members",)
+    )
 
 
 def write_finops_table(table: FinopsTable) -> str:

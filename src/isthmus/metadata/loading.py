@@ -129,7 +129,9 @@ def _add(found: dict[str, T], name: str, component: T, path: Path) -> None:
 def _add_as_named(found: dict[str, T], name: str, component: T, path: Path) -> None:
     """Messages find the file of a component by its name, so the file has to bear it."""
     if path.stem != name:
-        raise Rejected(f"{path}: holds '{name}'; name the file {name}.toml.", code="definition_misnamed", file=str(path))
+        raise Rejected(
+            f"{path}: holds '{name}'; name the file {name}.toml.", code="definition_misnamed", file=str(path)
+        )
     _add(found, name, component, path)
 
 

@@ -1,7 +1,8 @@
 """One-to-many relationships of lookup columns: their names and behaviour where a table file doesn't say.
 
 Every lookup column has one relationship per target. Names follow Dataverse's own habits: the navigation property of a
-lookup is the column's name, with the target behind it when there are several; the collection is named after both tables.
+lookup is the column's name, with the target behind it when there are several; the collection is named after both
+tables and the column.
 """
 
 from __future__ import annotations

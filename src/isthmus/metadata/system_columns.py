@@ -14,9 +14,7 @@ from isthmus.metadata.types import ColumnType
 
 
 def _user(name: str, display_name: str) -> Column:
-    return Column(
-        name=name, type=ColumnType.LOOKUP, display_name=display_name, targets=("systemuser",), read_only=True
-    )
+    return Column(name=name, type=ColumnType.LOOKUP, display_name=display_name, targets=("systemuser",), read_only=True)
 
 
 _AUDIT = (
@@ -48,9 +46,7 @@ _OWNER = (
         read_only=True,
     ),
     _user("owninguser", "Owning User"),
-    Column(
-        name="owningteam", type=ColumnType.LOOKUP, display_name="Owning Team", targets=("team",), read_only=True
-    ),
+    Column(name="owningteam", type=ColumnType.LOOKUP, display_name="Owning Team", targets=("team",), read_only=True),
 )
 _STATE = (
     Column(

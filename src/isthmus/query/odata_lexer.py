@@ -22,8 +22,9 @@ MAX_PATH = 8
 """Names of one path, such as a/b/c."""
 
 _LITERAL = r"""
-  (?P<text>'(?:[^']|'')*')
-| (?P<json>"(?:[^"\\]|\\.)*")
+  (?P<text>'(?:[^'\x00]|'')*+')
+| (?P<json>"(?:[^"\\\x00]|\\[^\x00])*+")
+| (?P<unclosed>'(?:[^'\x00]|'')*+(?=\x00|\Z)|"(?:[^"\\\x00]|\\[^\x00])*+(?=\x00|\Z|\\\Z))
 | (?<![\w.$@-])(?:
     (?P<guid>[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})(?![\w.-])
   | (?P<datetime>\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?(?:Z|[-+ ]\d\d:\d\d)?)(?![\w.:-])
@@ -106,7 +107,7 @@ class Word(NamedTuple):
 
 
 def shape_of(text: str) -> tuple[str, list[str]]:
-    """`text` with each literal replaced by a mark of its kind, and the literals in order.
+    """`text` with each literal replaced by a mark of its kind, and the literals in order. NUL ends an option.
 
     Texts that compile to other SQL than most get marks of their own: the empty one, and one with `*` or `?`.
     """
@@ -117,7 +118,9 @@ def shape_of(text: str) -> tuple[str, list[str]]:
         start = match.start()
         literal = match.group()
         kind = match.lastgroup
-        if literal == "''":
+        if kind == "unclosed":
+            raise _unclosed(text, start)
+        if literal in ("''", '""'):
             kind = "empty"
         elif kind == "text" and ("*" in literal or "?" in literal):
             kind = "wild"
@@ -131,7 +134,7 @@ def shape_of(text: str) -> tuple[str, list[str]]:
 
 def count_literals(text: str) -> int:
     """How many literals `shape_of` finds in `text`."""
-    return sum(1 for _ in LITERAL.finditer(text))
+    return len(shape_of(text)[1])
 
 
 def syntax_error(message: str, text: str, position: int) -> Rejected:
@@ -155,10 +158,12 @@ def _words(text: str, slot: int) -> Iterator[Word]:
     while position < length:
         match = _TOKEN.match(text, position)
         if match is None:
-            raise _unknown(text, position)
+            raise syntax_error(f"Unexpected character {text[position]!r}", text, position)
         kind, word, start, position = match.lastgroup, match.group(), position, match.end()
         if kind == "space":
             continue
+        if kind == "unclosed":
+            raise _unclosed(text, start)
         if kind in _LITERAL_KINDS:
             literal_kind: LiteralKind = kind  # type: ignore[assignment]  # tested in the line above
             yield Word("LITERAL", word, start, Literal(literal_kind, word, slot, start))
@@ -188,12 +193,9 @@ def _name_type(text: str, word: str, end: int) -> str:
     return "NAME"
 
 
-def _unknown(text: str, position: int) -> Rejected:
-    if text[position] == "'":
-        return syntax_error("A text that begins with a quote has no closing quote", text, position)
-    if text[position] == '"':
-        return syntax_error("A text that begins with a double quote has no closing one", text, position)
-    return syntax_error(f"Unexpected character {text[position]!r}", text, position)
+def _unclosed(text: str, position: int) -> Rejected:
+    which = "quote" if text[position] == "'" else "double quote"
+    return syntax_error(f"A text that begins with a {which} has no closing {which}", text, position)
 
 
 def _check_limits(words: list[Word], text: str) -> None:

@@ -228,7 +228,7 @@ def _read(text: str) -> _Node:
         raise Rejected(f"A range has at most {MAX_CHARACTERS:,} characters and no NUL.", code="query_too_complex")
     words = list(_tokens(text))
     try:
-        node: _Node = _PARSER.parse(words)  # type: ignore[assignment,arg-type]  # our lexer and tree builder
+        node: _Node = _PARSER.parse(words)  # type: ignore[assignment]  # our tree builder
     except UnexpectedToken as error:
         wanted = ", ".join(sorted({_SAID.get(name, name) for name in error.accepts or error.expected}))
         position = error.token.start_pos if error.token.type != "$END" else None

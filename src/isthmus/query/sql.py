@@ -368,7 +368,7 @@ class SqlWriter:
         if value.value is None:
             return f"null::{sql_type}"
         given = value.value if pattern is None else pattern(value.value)
-        if isinstance(given, bool):
+        if isinstance(given, bool) and value.slot is None:
             return "true" if given else "false"
         if self._inline:
             return f"{quote_literal(_constant_text(given))}::{sql_type}"

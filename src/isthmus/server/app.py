@@ -10,43 +10,17 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Protocol, Self
 
 import msgspec
 
 from isthmus.config import Settings
 from isthmus.server.authentication import Authenticator, Unauthenticated
+from isthmus.server.environment import Environment
 from isthmus.server.wire import ASGIApp, Receive, Scope, Send, answer, base_url, client_address, header
 
 HEALTH_SECONDS = 1.0
 # What a half answers who could not be identified: Dataverse has a code for it, finance and operations has none.
 UNAUTHENTICATED_CODE = {"dataverse": "0x80072560", "finops": ""}
-
-
-class Environment(Protocol):
-    """What the server needs of an environment (isthmus.environments builds the real one)."""
-
-    @classmethod
-    async def migrate(cls, settings: Settings) -> None:
-        """Create and migrate the databases; called once before any worker opens the environment."""
-
-    @classmethod
-    async def open(cls, settings: Settings) -> Self:
-        """Connect to the databases and build both halves; called once in every worker."""
-
-    async def close(self) -> None:
-        """Finish what runs and disconnect."""
-
-    async def ready(self) -> bool:
-        """Whether both halves and their databases answer now. Cheap."""
-
-    @property
-    def dataverse(self) -> ASGIApp:
-        """The Dataverse half, from `/api/data/` on."""
-
-    @property
-    def finops(self) -> ASGIApp:
-        """The finance and operations half, from `/data` and `/metadata` on."""
 
 
 class Application:

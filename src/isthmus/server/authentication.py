@@ -7,8 +7,7 @@ from collections import OrderedDict
 
 from isthmus.apps.principal import Principal
 from isthmus.config import is_loopback
-from isthmus.server.identity import Application
-from isthmus.server.tokens import BOTH_HALVES, InvalidToken, Tokens
+from isthmus.server.tokens import InvalidToken, Tokens
 from isthmus.server.wire import Scope, client_address, header
 
 MOCK_TOKEN = b"mock-token-for-localhost"
@@ -69,11 +68,3 @@ class Authenticator:
         if self._mock_identity is None or not is_loopback(client_address(scope)):
             raise Unauthenticated("The mock token is accepted on loopback only, when accept_mock_token is set.")
         return self._mock_identity
-
-
-def mock_identity(tokens: Tokens) -> Principal:
-    """Whom the mock token stands for: the first application, or else the first user, of the tenant."""
-    who = tokens.identities.first()
-    if isinstance(who, Application):
-        return Principal("application", who.client_id, who.name, BOTH_HALVES, float("inf"))
-    return Principal("user", who.object_id, who.name, BOTH_HALVES, float("inf"))

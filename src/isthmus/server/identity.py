@@ -17,11 +17,13 @@ from pathlib import Path
 import argon2
 import msgspec
 
+from isthmus.apps.principal import Principal
 from isthmus.config import Settings
 from isthmus.errors import Rejected
 from isthmus.server.credentials import Credentials, save_credentials
 from isthmus.server.private_files import read_private, write_private
 
+BOTH_HALVES = frozenset({"dataverse", "finops"})
 DEVELOPMENT_APPLICATION = "Isthmus development application"
 DEVELOPMENT_USER = "developer@isthmus.localhost"
 
@@ -35,6 +37,10 @@ class Application(msgspec.Struct, frozen=True):
     name: str
     secret_sha256: str
 
+    def principal(self) -> Principal:
+        """The application as a caller of both halves."""
+        return Principal("application", self.client_id, self.name, BOTH_HALVES, float("inf"))
+
 
 class User(msgspec.Struct, frozen=True):
     """A person who logs in with a password; `object_id` is a GUID in text form, `name` an address."""
@@ -42,6 +48,10 @@ class User(msgspec.Struct, frozen=True):
     object_id: str
     name: str
     password_argon2id: str
+
+    def principal(self) -> Principal:
+        """The user as a caller of both halves."""
+        return Principal("user", self.object_id, self.name, BOTH_HALVES, float("inf"))
 
 
 class Identities(msgspec.Struct, frozen=True):
@@ -58,6 +68,10 @@ class Identities(msgspec.Struct, frozen=True):
     def user(self, object_id: str) -> User | None:
         """The user with this object id."""
         return next((found for found in self.users if found.object_id == object_id), None)
+
+    def principals(self) -> list[Principal]:
+        """Everybody who may log in."""
+        return [who.principal() for who in (*self.applications, *self.users)]
 
     def first(self) -> Application | User:
         """The first application, or else the first user: whom the environment itself acts for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Self
 
@@ -9,6 +10,7 @@ import msgspec
 
 from isthmus import config
 from isthmus.config import Settings
+from isthmus.server.environment import Environment
 
 ENVIRONMENT = "isthmus.environments.environment:Environment"
 LOG_FILE = Path("logs") / "server.log"
@@ -37,3 +39,9 @@ class ServerOrder(msgspec.Struct, frozen=True):
     def read_settings(self) -> Settings:
         """The settings in the order."""
         return config.loads(bytes(self.settings))
+
+    def load_environment(self) -> type[Environment]:
+        """The environment's class, imported."""
+        module, _, name = self.environment.partition(":")
+        found: type[Environment] = getattr(importlib.import_module(module), name)
+        return found

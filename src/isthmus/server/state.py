@@ -21,7 +21,7 @@ from isthmus.clock import monotonic
 from isthmus.errors import Conflict
 from isthmus.server.private_files import write_private
 
-ACQUIRE_SECONDS = 0.3
+ACQUIRE_SECONDS = 1.0
 
 Running = Literal["starting", "running", "stopping", "stopped"]
 
@@ -81,7 +81,7 @@ class DataDirectoryLock:
 
 
 def _lock_within(descriptor: int, seconds: float) -> bool:
-    """Try for the lock. Somebody who asks for the state holds it for an instant, hence more than one try."""
+    """Try for the lock. Somebody who asks for the state, or who was killed just now, holds it for an instant yet."""
     deadline = monotonic() + seconds
     while True:
         try:

@@ -7,6 +7,7 @@ itself its workers end, the database server stays, and the next start adopts it.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import signal
 import ssl
@@ -14,8 +15,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 import psutil
 
@@ -25,6 +26,7 @@ from isthmus.errors import Conflict, Unavailable
 from isthmus.observe import log
 from isthmus.server.credentials import load_credentials, write_environment_file
 from isthmus.server.identity import load_identities
+from isthmus.server.log_output import configure_logging
 from isthmus.server.order import ENVIRONMENT, LOG_FILE, ServerOrder
 from isthmus.server.private_files import prepare_data_dir
 from isthmus.server.sockets import HeldPorts, hold_ports
@@ -41,7 +43,6 @@ from isthmus.server.state import (
 )
 from isthmus.server.tls import Certificate, load_certificate
 from isthmus.server.tokens import Tokens, load_signing_key
-from isthmus.server.worker import configure_logging, load_environment_class
 from isthmus.store.embedded import EmbeddedPostgres
 from isthmus.store.servers import check_server
 
@@ -124,7 +125,8 @@ class Supervisor:
 
     async def _serve(self, certificate: Certificate, on_ready: Callable[[State], None]) -> None:
         await self._open_databases()
-        await load_environment_class(self._environment).migrate(self._settings)
+        principals = load_identities(self._settings).principals()
+        await self._order().load_environment().migrate(self._settings, principals)
         first_starts = [asyncio.get_running_loop().create_future() for _ in range(self._settings.workers)]
         async with asyncio.TaskGroup() as tasks:
             for number, started in enumerate(first_starts):
@@ -164,19 +166,16 @@ class Supervisor:
             # A certificate of your own names the host that clients use, which need not be the address we listen on.
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        headers = {"authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient(
-            verify=context, headers=headers, timeout=FIRST_ANSWER_SECONDS, trust_env=False
-        ) as client:
-            for url in (f"{self._state.dataverse_url}/", self._state.finops_url):
-                try:
-                    response = await client.get(url)
-                except httpx.HTTPError as error:
-                    raise Unavailable(f"{url} does not answer: {error}", code="half_unavailable") from error
-                if response.status_code != 200:
-                    raise Unavailable(
-                        f"{url} answers {response.status_code}: {response.text[:500]}", code="half_unavailable"
-                    )
+        for url in (f"{self._state.dataverse_url}/", self._state.finops_url):
+            try:
+                status, text = await asyncio.to_thread(_get, url, token, context)
+            except (OSError, http.client.HTTPException) as error:
+                raise Unavailable(f"{url} does not answer: {error}", code="half_unavailable") from error
+            if status != 200:
+                raise Unavailable(f"{url} answers {status}: {text}", code="half_unavailable")
+
+    def _order(self) -> ServerOrder:
+        return ServerOrder.of(self._settings, self._environment)
 
     # --- keeping it running -------------------------------------------------------------------------------------
 
@@ -210,7 +209,7 @@ class Supervisor:
             stdout=subprocess.PIPE,
         )
         assert process.stdin is not None
-        process.stdin.write(ServerOrder.of(self._settings, self._environment).line())
+        process.stdin.write(self._order().line())
         with suppress(ConnectionError):
             await process.stdin.drain()
         return process
@@ -281,6 +280,20 @@ EMBEDDED_DATABASES = {
     "dataverse_dsn": DATAVERSE_DATABASE,
     "finops_dsn": FINOPS_DATABASE,
 }
+
+
+def _get(url: str, token: str, context: ssl.SSLContext) -> tuple[int, str]:
+    """Status and beginning of what an HTTPS address answers."""
+    address = urlsplit(url)
+    connection = http.client.HTTPSConnection(
+        address.hostname or "", address.port, timeout=FIRST_ANSWER_SECONDS, context=context
+    )
+    try:
+        connection.request("GET", address.path, headers={"authorization": f"Bearer {token}"})
+        response = connection.getresponse()
+        return response.status, response.read(500).decode(errors="replace")
+    finally:
+        connection.close()
 
 
 def _kill(marks: list[ProcessMark]) -> None:

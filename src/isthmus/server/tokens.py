@@ -14,14 +14,13 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 from isthmus.apps.principal import Principal
-from isthmus.server.identity import Application, Identities, User
+from isthmus.server.identity import BOTH_HALVES, Application, Identities, User
 from isthmus.server.private_files import read_private, write_private
 
 ALGORITHM = "RS256"
 KEY_BITS = 2048
 # How far the clock may have gone back since a token was issued.
 CLOCK_LEEWAY_SECONDS = 60
-BOTH_HALVES = frozenset({"dataverse", "finops"})
 HALF_PATHS = {"dataverse": "/api/data", "finops": "/data"}
 
 

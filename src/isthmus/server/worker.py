@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import importlib
 import logging
 import os
 import signal
@@ -18,16 +17,17 @@ import socket
 import sys
 from collections.abc import Iterator
 
-import structlog
 import uvicorn
 
 from isthmus.clock import monotonic
 from isthmus.config import Settings
 from isthmus.errors import IsthmusError
-from isthmus.server.app import Application, Environment
-from isthmus.server.authentication import Authenticator, mock_identity
+from isthmus.server.app import Application
+from isthmus.server.authentication import Authenticator
+from isthmus.server.environment import Environment
 from isthmus.server.identity import load_identities
 from isthmus.server.issuer import Issuer
+from isthmus.server.log_output import configure_logging
 from isthmus.server.order import ServerOrder
 from isthmus.server.sockets import LOOPBACK, listen
 from isthmus.server.tls import Certificate, load_certificate
@@ -95,7 +95,7 @@ class Worker:
         settings = self._settings
         identities = load_identities(settings)
         tokens = Tokens(load_signing_key(settings.data_dir), identities, settings.token_lifetime)
-        authenticator = Authenticator(tokens, mock_identity(tokens) if settings.accept_mock_token else None)
+        authenticator = Authenticator(tokens, identities.first().principal() if settings.accept_mock_token else None)
         issuer = Issuer(settings, tokens)
         app = Application(settings, environment, authenticator, issuer.app, identities.tenant_id)
         return [self._listener(app, load_certificate(settings)), self._listener(app, None)]
@@ -132,31 +132,6 @@ class Worker:
             os._exit(0)
 
 
-def configure_logging() -> None:
-    """Structured lines on standard error, from our own log and from the libraries'."""
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
-def load_environment_class(name: str) -> type[Environment]:
-    """The class behind `package.module:Class`."""
-    module, _, attribute = name.partition(":")
-    found: type[Environment] = getattr(importlib.import_module(module), attribute)
-    return found
-
-
 def _report(line: str) -> None:
     """Tell the supervisor how it went; whatever else is printed goes to the log."""
     print(line, flush=True)
@@ -170,7 +145,7 @@ def main() -> None:
     began = monotonic()
     configure_logging()
     order = ServerOrder.read(sys.stdin.buffer.readline())
-    worker = Worker(order.read_settings(), load_environment_class(order.environment))
+    worker = Worker(order.read_settings(), order.load_environment())
     try:
         uvloop.run(worker.run())
     except IsthmusError as error:

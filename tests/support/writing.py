@@ -1,0 +1,33 @@
+"""Writes through an app as a request does: one context, one message, commit."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from isthmus.apps.change import Operation
+from isthmus.apps.message import Message, Row
+from isthmus.apps.port import App
+from tests.support.callers import CALLER
+
+
+async def create(app: App, table: str, *rows: dict[str, Any]) -> list[Any]:
+    """Create rows (by column, or lower-case field) in one transaction; their ids."""
+    return await _write(app, Operation.CREATE, table, [Row(values=dict(values)) for values in rows])
+
+
+async def update(app: App, table: str, changes: dict[UUID | int, dict[str, Any]]) -> None:
+    """Update rows by id in one transaction."""
+    await _write(app, Operation.UPDATE, table, [Row(id=id_, values=dict(values)) for id_, values in changes.items()])
+
+
+async def delete(app: App, table: str, *ids: UUID | int) -> None:
+    """Delete rows by id in one transaction."""
+    await _write(app, Operation.DELETE, table, [Row(id=id_) for id_ in ids])
+
+
+async def _write(app: App, operation: Operation, table: str, rows: list[Row]) -> list[Any]:
+    async with app.context(CALLER, correlation_id="test") as context:
+        await app.execute(context, Message(operation=operation, table=table, rows=rows))
+        await context.commit()
+    return [row.id for row in rows]
