@@ -141,8 +141,8 @@ def _required_level(fact: dict[str, Any], row: dict[str, Any], default: Any) -> 
 
 
 def _default(facts: Facts, fact: dict[str, Any], name: str, kind: ColumnType, options: tuple[Option, ...]) -> Any:
-    """Yes/no columns start at No and states at their first; a mapped one starts where the F&O enum's member 0 maps to, so
-    that a row made on either half without a value is the same on both."""
+    """Yes/no columns start at No, states at their first. A mapped column starts where the F&O enum's member 0 maps to,
+    so that a row made without a value is the same on both halves."""
     said = _COLUMNS["defaults"].get(fact["logical_name"], {})
     if name in said:
         return said[name]

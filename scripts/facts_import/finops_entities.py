@@ -156,7 +156,9 @@ class Finops:
             if known is not None and (known.type, known.enum) != (kind, enum):
                 source, name, wanted = self._moved(fact, sources, row, known, wanted)
             stored = self._put(self._fields[tables[source]], tables[source], wanted)
-            name, kind, enum, sequence = stored.name, stored.type, stored.enum, stored.number_sequence
+            name, kind, enum = stored.name, stored.type, stored.enum
+            if next(each for each in sources.found if each.name == source).created:
+                sequence = stored.number_sequence
         return EntityField(
             name=row["name"],
             type=kind,

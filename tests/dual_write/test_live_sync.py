@@ -6,9 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-
-from isthmus.environments.environment import Environment
 from tests.support.writing import create, delete, update
+
+from isthmus.apps.message import Message
+from isthmus.apps.pipeline import Stage, Step
+from isthmus.environments.environment import Environment
+from isthmus.errors import Rejected
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +92,8 @@ async def test_account_becomes_a_customer_and_gets_what_finops_gives(companies: 
         "select cdm_companyid from dataverse.cdm_company where cdm_companycode = 'USMF'"
     )
     group = await dataverse.pool.origin.fetchval(
-        "select msdyn_customergroupid from dataverse.msdyn_customergroup where msdyn_groupid = '20' and msdyn_company = $1",
+        """select msdyn_customergroupid from dataverse.msdyn_customergroup
+           where msdyn_groupid = '20' and msdyn_company = $1""",
         company,
     )
     currency = await dataverse.pool.origin.fetchval("select transactioncurrencyid from dataverse.transactioncurrency")
@@ -122,7 +126,7 @@ async def test_credit_limit_crosses_both_ways_and_nothing_else_changes(companies
     assert (await customer(companies, "C3"))["creditlimit"] == 5000
     await update(companies.finops_app, "CustCustomerV3Entity", {recid: {"creditlimit": Decimal(6000)}})
     after = await account(companies, "C3")
-    changed = {name for name in after.keys() if after[name] != before[name]}
+    changed = {name for name in dict(after) if after[name] != before[name]}
     assert {"creditlimit", "versionnumber"} <= changed <= {"creditlimit", "versionnumber", "modifiedon", "modifiedby"}
 
 
@@ -159,3 +163,106 @@ async def test_address_of_the_customer_is_the_address_of_the_account(companies: 
     assert (there["invoiceaddressstreet"], there["deliveryaddressstreet"]) == ("2 Pike St", "9 Dock Rd")
     await update(companies.finops_app, "CustCustomerV3Entity", {recid: {"deliveryaddressstreet": "10 Dock Rd"}})
     assert (await account(companies, "C6"))["address2_line1"] == "10 Dock Rd"
+
+
+async def test_renamed_key_is_the_same_record_afterwards(companies: Environment) -> None:
+    """A group whose name, its key, changes in Dataverse must not become a second one in F&O."""
+    dataverse = companies.dataverse_app
+    (group,) = await create(
+        dataverse, "msdyn_salutation", {"msdyn_salutationphrase": "Dear R", **(await us(companies))}
+    )
+    sql = "select salutationphrase from finops.smmsalutationentity where salutationphrase like 'Dear R%'"
+    assert [record[0] for record in await companies.finops_app.pool.origin.fetch(sql)] == ["Dear R"]
+    with pytest.raises(Rejected, match="key"):
+        await update(dataverse, "msdyn_salutation", {group: {"msdyn_salutationphrase": "Dear Ronald"}})
+    assert [record[0] for record in await companies.finops_app.pool.origin.fetch(sql)] == ["Dear R"]
+
+
+async def us(halves: Environment) -> dict[str, Any]:
+    """The company column of a Dataverse row of the American company."""
+    id_ = await halves.dataverse_app.pool.origin.fetchval(
+        "select cdm_companyid from dataverse.cdm_company where cdm_companycode = 'USMF'"
+    )
+    return {"msdyn_company": id_}
+
+
+async def test_refusal_leaves_both_halves_and_stands_in_the_activity_log(companies: Environment) -> None:
+    """A customer group that stands only in Dataverse: written there before dual-write was on."""
+    await new_customer(companies, "R1", creditlimit=Decimal(100))
+    found = await account(companies, "R1")
+    group = await companies.dataverse_app.pool.origin.fetchval(
+        """insert into dataverse.msdyn_customergroup (msdyn_customergroupid, msdyn_groupid, msdyn_company)
+           values (gen_random_uuid(), 'Ghost', $1) returning msdyn_customergroupid""",
+        found["msdyn_company"],
+    )
+    with pytest.raises(Rejected) as refusal:
+        await update(
+            companies.dataverse_app,
+            "account",
+            {found["accountid"]: {"creditlimit": Decimal(200), "msdyn_customergroupid": group}},
+        )
+    assert refusal.value.details["half"] == "finops"
+    assert refusal.value.details["table_map"] == "accounts - Customers V3"
+    assert refusal.value.details["key"] == "r1, usmf"
+    assert "Ghost" in refusal.value.message
+    assert "Nothing was saved on either half" in refusal.value.message
+    assert dict(await account(companies, "R1")) == dict(found)
+    assert (await customer(companies, "R1"))["creditlimit"] == 100
+    entry = (await companies.activity.newest("accounts - Customers V3", 1))[0]
+    assert (entry["kind"], entry["refused_by"], entry["record_key"]) == ("live_sync_refused", "finops", "r1, usmf")
+    assert entry["message"] == refusal.value.message
+
+
+async def test_lookup_that_names_no_row_is_refused_with_its_value(companies: Environment) -> None:
+    """A payment term that stands only in F&O: written there before dual-write was on."""
+    await companies.finops_app.pool.origin.execute(
+        "insert into finops.paymterm (recid, dataareaid, name) values (99, 'usmf', 'Lonely')"
+    )
+    with pytest.raises(Rejected, match=r"Unable to lookup msdyn_paymentterm with values .*Lonely"):
+        await new_customer(companies, "L1", paymentterms="Lonely")
+    assert await customer(companies, "L1") is None
+
+
+async def test_company_rows_stay_apart(companies: Environment) -> None:
+    await new_customer(companies, "Same", creditlimit=Decimal(1))
+    await new_customer(companies, "Same", dataareaid="demf", creditlimit=Decimal(2))
+    assert (await account(companies, "Same"))["creditlimit"] == 1
+    assert (await account(companies, "Same", "demf"))["creditlimit"] == 2
+
+
+async def test_row_without_company_stays_home(companies: Environment) -> None:
+    (id_,) = await create(companies.dataverse_app, "account", {"name": "Homebody", "customertypecode": 3})
+    count = "select count(*) from finops.custcustomerv3entity where organizationname = 'Homebody'"
+    assert await companies.finops_app.pool.origin.fetchval(count) == 0
+    await delete(companies.dataverse_app, "account", id_)
+
+
+async def test_many_rows_are_one_batch_for_each_leg(companies: Environment) -> None:
+    messages: list[tuple[str, int]] = []
+
+    async def count(context: Any, message: Message) -> None:
+        if context.is_partner and message.through is not None:
+            messages.append((message.table, len(message.rows)))
+
+    companies.dataverse_app.pipeline.register(Step(stage=Stage.PRE_VALIDATION, handler=count))
+    await create(
+        companies.finops_app,
+        "CustCustomerV3Entity",
+        *(
+            {
+                "dataareaid": "usmf",
+                "customeraccount": f"B{number}",
+                "organizationname": f"Batch {number}",
+                "customergroupid": "10",
+                "salescurrencycode": "USD",
+                "invoiceaccount": f"B{(number + 1) % 30}",
+            }
+            for number in range(30)
+        ),
+    )
+    assert sorted(messages) == [("account", 30), ("account", 30), ("msdyn_party", 30)]
+    billed_to = await companies.dataverse_app.pool.origin.fetchval(
+        """select b.accountnumber from dataverse.account a
+           join dataverse.account b on b.accountid = a.msdyn_billingaccount where a.accountnumber = 'B29'"""
+    )
+    assert billed_to == "B0"

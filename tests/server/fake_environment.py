@@ -34,9 +34,9 @@ class Environment:
         for dsn in (settings.control_dsn, settings.dataverse_dsn, settings.finops_dsn):
             connection = await asyncpg.connect(dsn)
             await connection.execute("CREATE TABLE IF NOT EXISTS note (value text)")
-            await connection.execute("CREATE TABLE IF NOT EXISTS system_user (object_id text, kind text)")
+            await connection.execute("CREATE TABLE IF NOT EXISTS may_log_in (object_id text, kind text)")
             for who in principals:
-                await connection.execute("INSERT INTO system_user VALUES ($1, $2)", who.object_id, who.kind)
+                await connection.execute("INSERT INTO may_log_in VALUES ($1, $2)", who.object_id, who.kind)
             await connection.close()
 
     @classmethod

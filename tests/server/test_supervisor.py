@@ -59,7 +59,7 @@ async def test_both_workers_serve_both_halves_with_and_without_tls(shared: Runni
 
 async def test_who_may_log_in_is_known_to_the_environment(shared: RunningEnvironment) -> None:
     connection = await asyncpg.connect(shared.postgres.dsn("isthmus_dataverse"))
-    found = await connection.fetch("SELECT kind, object_id FROM system_user ORDER BY kind")
+    found = await connection.fetch("SELECT kind, object_id FROM may_log_in ORDER BY kind")
     await connection.close()
     assert [row["kind"] for row in found] == ["application", "user"]
     assert found[0]["object_id"] == shared.credentials.client_id

@@ -55,7 +55,8 @@ class Delivery:
         for record in records:
             if record.faults:
                 raise _no_counterpart(leg, record)
-        await self._exchange.lock((leg.name, record.key) for record in records if record.key is not None)
+        if leg.is_two_way:
+            await self._exchange.lock((leg.name, record.key) for record in records if record.key is not None)
         creates: list[tuple[Projected, Row]] = []
         updates: list[tuple[Projected, Row]] = []
         for found in await self._resolve(leg, records):
@@ -84,6 +85,15 @@ class Delivery:
         found = await self._resolve(leg, records)
         rows = [(records[item.ordinal], Row(id=item.target)) for item in found if item.target is not None]
         await self._send(leg, Operation.DELETE, rows)
+
+    async def pair(self, leg: Leg, ids: Sequence[RowId]) -> None:
+        """Remember which rows are the counterparts of these records by the keys that they have now."""
+        records = [record for record in await project(self._source, leg, ids) if record.passes]
+        if records:
+            await self._exchange.begin()
+        for found in await self._resolve(leg, records):
+            if found.target is not None:
+                self._exchange.pair(leg, records[found.ordinal].id, found.target)
 
     async def complete_lookups(self) -> None:
         """Set the references that had to wait for rows of the same batch. Rejected when a row is still not there."""
@@ -194,7 +204,8 @@ def _lookup_failed(leg: Leg, record: Projected, column: str) -> Rejected:
     sought = ", ".join(f"{path} = {value}" for path, value in parts.items()) or f"company = {record.company}"
     return Rejected(
         f"Unable to write data to {leg.table_map.table}. Unable to lookup {column} with values {{{sought}}}: no such "
-        f"row exists in {HALF_NAMES[leg.destination]}. Table map '{leg.name}', record {_shown(record)}. Nothing was saved.",
+        f"row exists in {HALF_NAMES[leg.destination]}. Table map '{leg.name}', record {_shown(record)}. "
+        "Nothing was saved.",
         code="lookup_not_found",
         table_map=leg.name,
         key=_shown(record),

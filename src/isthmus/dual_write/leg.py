@@ -1,10 +1,10 @@
 """A leg: one direction of a table map, compiled to SQL once per version of the catalog.
 
 (a) `project` reads records of the source half and yields, per record, one JSON object with the values as the
-destination holds them, the company's code, the text of the integration key, whether the record passes the map's filter, and the
-values that have no counterpart. (b) `resolve` finds, on the destination half and for many records at once, the row each
-belongs to and the ids behind natural keys. What preview shows, live sync writes and initial sync loads is one and the
-same (a) and (b).
+destination holds them, the company's code, the text of the integration key, whether the record passes the map's
+filter, and the values that have no counterpart. (b) `resolve` finds, on the destination half and for many records at
+once, the row each belongs to and the ids behind natural keys. What preview shows, live sync writes and initial sync
+loads is one and the same (a) and (b).
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     `resolve` takes JSON of `[{ordinal, target, company, values...}]`; `resolved` names the values it needs.
     `triggers`: table of the source half -> its columns whose change concerns the leg -> destination values.
     `filter_columns` (table, column) decide whether a record takes part. `roots`: for each table that is not the root's,
-    SQL from its row ids ($1) to the ids of the root rows that show them. `paths` are the Dataverse values of a leg towards
-    Dataverse.
+    SQL from its row ids ($1) to pairs (id, root) with the root rows that show them. `key_names` are the columns or
+    fields of a message that the integration key is made of; only maps that are `is_two_way` need record locks. `paths`
+    are the values of a leg towards Dataverse by the name they travel under.
     """
 
     table_map: TableMap
@@ -74,6 +75,8 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     filter_columns: frozenset[tuple[str, str]]
     roots: dict[str, str]
     paths: dict[str, MapPath]
+    key_names: frozenset[str]
+    is_two_way: bool
 
     @property
     def name(self) -> str:

@@ -61,6 +61,8 @@ def compile_to_dataverse(table_map: TableMap, catalog: Catalog, sources: DataSou
         filter_columns=frozenset(_physical(entity, name) for name in passes.fields),
         roots=_roots(entity, sources, read),
         paths=paths,
+        key_names=frozenset(name.lower() for name in keys),
+        is_two_way=any(row.to_finops and row.dataverse for row in table_map.rows),
     )
 
 
@@ -145,7 +147,7 @@ def _roots(entity: Entity, sources: DataSources, fields: list[str]) -> dict[str,
             alias, here = f"a{number}", parent
         start = sources.sources[source.name].sql_name
         climbs.setdefault(source.table, []).append(
-            f"select {alias}.recid as id from {start} a0{joins} where a0.recid = any($1::bigint[])"
+            f"select a0.recid as id, {alias}.recid as root from {start} a0{joins} where a0.recid = any($1::bigint[])"
         )
     return {table: " union ".join(parts) for table, parts in climbs.items()}
 

@@ -106,6 +106,8 @@ def compile_to_finops(table_map: TableMap, catalog: Catalog, sources: DataSource
         filter_columns=frozenset((table.logical_name, name) for name in passes.fields),
         roots={},
         paths={},
+        key_names=frozenset(path.head.name for path, row in key_rows(table_map, catalog) if row),
+        is_two_way=any(row.to_dataverse and row.finops for row in table_map.rows),
     )
 
 

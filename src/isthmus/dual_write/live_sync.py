@@ -1,8 +1,8 @@
-"""Live sync: what one transaction changed is carried to the partner half, one batch per leg, before either commits.
+"""Live sync: what a transaction changed is carried to the partner half, one batch per leg, before either commits.
 
-Three handlers on the pipeline of each app: *pre-operation* locks the records a message is about (and reads what a delete
-will remove), *before commit* carries everything over and arranges that both halves commit together. What business logic
-on the partner works out comes back the same way, in the same transaction, until nothing new is left.
+Two handlers on the pipeline of each app: *pre-operation* locks the records a message is about (and reads what a delete
+will remove), *before commit* carries everything over and arranges that both halves commit together. What business
+logic on the partner works out comes back the same way, in the same transaction, until nothing new is left.
 """
 
 from __future__ import annotations
@@ -67,11 +67,12 @@ class LiveSync:
         for leg in legs:
             if message.operation is Operation.DELETE:
                 keys += await self._remember_deleted(exchange, context, leg, message)
-            else:
+            elif leg.is_two_way:
                 keys += await self._keys(context, leg, message)
-        if keys:
-            await exchange.begin()
-            await exchange.lock(keys)
+        await exchange.lock(keys)
+        if message.operation is Operation.UPDATE:
+            for leg in legs:
+                await self._pair_before_rename(exchange, leg, message)
 
     async def carry_over(self, context: Context) -> None:
         """Before commit: exchange changes until both halves agree, then arrange the common commit."""
@@ -130,7 +131,9 @@ class LiveSync:
         return delivery.wrote
 
     async def _touched(self, context: Context, changes: list[Change]) -> dict[str, Touched]:
+        """Which records of which legs these changes concern, and which destination values follow from them."""
         touched: dict[str, Touched] = {}
+        elsewhere: dict[tuple[str, str], dict[RowId, frozenset[str]]] = {}
         for change in changes:
             for leg in self._legs.of_table(context.half, change.table):
                 columns = change.columns - change.given if change.through == leg.name else change.columns
@@ -138,10 +141,19 @@ class LiveSync:
                     if change.table == leg.root and change.through != leg.name:
                         touched.setdefault(leg.name, Touched()).deletes.append(change.id)
                     continue
-                triggers = leg.triggers[change.table]
-                hit = columns & triggers.keys()
-                if hit:
-                    await _add(context, touched.setdefault(leg.name, Touched()), leg, change, hit)
+                hit = columns & leg.triggers[change.table].keys()
+                if not hit:
+                    continue
+                if change.table == leg.root:
+                    is_new = change.operation is Operation.CREATE and change.through != leg.name
+                    _add(touched.setdefault(leg.name, Touched()), leg, change.table, change.id, hit, everything=is_new)
+                else:
+                    rows = elsewhere.setdefault((leg.name, change.table), {})
+                    rows[change.id] = rows.get(change.id, frozenset()) | hit
+        for (name, table), rows in elsewhere.items():
+            leg = self._legs.by_map[name, context.half]
+            for record in await context.transaction.rows(leg.roots[table], list(rows)):
+                _add(touched.setdefault(name, Touched()), leg, table, record["root"], rows[record["id"]])
         return touched
 
     def _legs_of_message(self, context: Context, message: Message) -> list[Leg]:
@@ -172,6 +184,12 @@ class LiveSync:
             found = await context.transaction.rows(leg.keys_of_ids, [row.id for row in message.rows])
         return [(leg.name, record["key"]) for record in found if record["key"] is not None]
 
+    async def _pair_before_rename(self, exchange: Exchange, leg: Leg, message: Message) -> None:
+        """Find the counterparts of records whose key is about to change, while their old key still leads there."""
+        renamed = [row.id for row in message.rows if row.id is not None and not leg.key_names.isdisjoint(row.values)]
+        if renamed:
+            await Delivery(exchange, self._apps[leg.destination]).pair(leg, renamed)
+
     async def _remember_deleted(
         self, exchange: Exchange, context: Context, leg: Leg, message: Message
     ) -> list[tuple[str, str]]:
@@ -184,17 +202,10 @@ class LiveSync:
         return keys
 
 
-async def _add(context: Context, touched: Touched, leg: Leg, change: Change, hit: frozenset[str]) -> None:
-    """Note which destination values a change of these columns sends."""
-    everything = change.operation is Operation.CREATE and change.table == leg.root
-    everything = everything and change.through != leg.name
-    if not leg.filter_columns.isdisjoint((change.table, column) for column in hit):
-        everything = True
-    if change.table == leg.root:
-        ids: list[RowId] = [change.id]
+def _add(touched: Touched, leg: Leg, table: str, root: RowId, hit: frozenset[str], *, everything: bool = False) -> None:
+    """Note the destination values that follow from a change of these columns; all, when the record may be new there."""
+    known = touched.upserts.get(root, set())
+    if everything or known is None or not leg.filter_columns.isdisjoint((table, column) for column in hit):
+        touched.upserts[root] = None
     else:
-        ids = [record["id"] for record in await context.transaction.rows(leg.roots[change.table], [change.id])]
-    names: set[str] = set().union(*(leg.triggers[change.table][column] for column in hit))
-    for root in ids:
-        known = touched.upserts.get(root, set())
-        touched.upserts[root] = None if everything or known is None else known | names
+        touched.upserts[root] = known.union(*(leg.triggers[table][column] for column in hit))

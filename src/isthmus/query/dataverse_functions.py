@@ -126,13 +126,6 @@ CALLER_COMPARISONS = {
 }
 """Functions that compare the column with something about the caller."""
 
-OTHERS = frozenset(
-    {
-        *("Between", "NotBetween", "In", "NotIn", "Contains", "InFiscalPeriod"),
-        *("ContainValues", "DoesNotContainValues", "EqualUserTeams", "EqualUserOrUserTeams"),
-    }
-)
-
 UNSUPPORTED = frozenset(
     {
         *("Above", "AboveOrEqual", "Under", "UnderOrEqual", "NotUnder"),

@@ -9,23 +9,15 @@ from typing import Literal as OneOf
 import msgspec
 
 from isthmus.errors import Rejected
-from isthmus.query.dataverse_functions import (
-    CALLER_COMPARISONS,
-    NAMESPACE,
-    OTHERS,
-    RELATIVE_TIMES,
-    UNSUPPORTED,
-    number_up_to,
-)
+from isthmus.query.comparable import check_comparable, described
+from isthmus.query.dataverse_functions import NAMESPACE
 from isthmus.query.functions import FUNCTIONS, TEXT_MATCHES, WHOLE
 from isthmus.query.literals import NATURAL, Literal, mismatch, symbol_key, text_of, value_of
 from isthmus.query.model import (
     NUMBERS,
     And,
-    CallerValue,
     Comparison,
     Condition,
-    Custom,
     Dialect,
     Expression,
     Function,
@@ -44,6 +36,7 @@ from isthmus.query.model import (
     Truth,
     Value,
 )
+from isthmus.query.odata_query_functions import query_function
 from isthmus.query.odata_syntax import (
     AliasSyntax,
     CallSyntax,
@@ -58,9 +51,11 @@ from isthmus.query.odata_syntax import (
     Syntax,
 )
 
+MAX_LAMBDA_DEPTH = 5
+"""Each level is one more loop over rows."""
+
 Operator = OneOf["eq", "ne", "gt", "ge", "lt", "le"]
 _MIRRORED: dict[Operator, Operator] = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
-_DAYS = frozenset({Kind.DATE, Kind.TIMESTAMP})
 
 
 class _Scope(msgspec.Struct, frozen=True):
@@ -187,7 +182,7 @@ class ConditionBinder:
             like = Match("like", expression, self.expression(right, Kind.TEXT))
             return like if operator == "eq" else Not(like)
         other = self.expression(right, expression.kind, column)
-        _check_comparable(expression, other, operator)
+        check_comparable(expression, other, operator)
         return Comparison(operator, expression, other)
 
     def _compared_with_constant(self, operator: Operator, expression: Expression, constant: Constant) -> Condition:
@@ -196,7 +191,7 @@ class ConditionBinder:
                 raise mismatch(f"Nothing is {operator} null; only eq and ne go with null.")
             return Comparison(operator, expression, Value(None, expression.kind))
         if expression.kind is not Kind.BOOLEAN:
-            raise mismatch(f"{_described(expression)} cannot be compared with true or false.")
+            raise mismatch(f"{described(expression)} cannot be compared with true or false.")
         return Comparison(operator, expression, Value(constant.value, Kind.BOOLEAN))
 
     def _condition_compared(self, operator: Operator, left: Syntax, right: Syntax) -> Condition:
@@ -231,19 +226,25 @@ class ConditionBinder:
             raise mismatch("The operator in needs values in parentheses, such as name in ('A','B').")
         return self._among(left, listed.items)
 
-    def _among(self, left: Expression, items: tuple[Syntax, ...], *, quoted: bool = False) -> Condition:
+    def _among(self, left: Expression, items: tuple[Syntax, ...]) -> Condition:
         column = left.column if isinstance(left, Path) else None
         values = []
         conditions: list[Condition] = []
         for item in items:
             node = self._resolved(item)
             if isinstance(node, Literal):
-                values.append(value_of(node, left.kind, column, quoted=quoted))
+                values.append(
+                    value_of(
+                        node,
+                        left.kind,
+                        column,
+                    )
+                )
             elif isinstance(node, Constant) and node.value is None:
                 conditions.append(Comparison("eq", left, Value(None, left.kind)))
             else:
                 value = self.expression(node, left.kind, column)
-                _check_comparable(left, value, "eq")
+                check_comparable(left, value, "eq")
                 conditions.append(Comparison("eq", left, value))
         if values:
             conditions.append(In(left, tuple(values)))
@@ -263,7 +264,7 @@ class ConditionBinder:
         left, right = (self.expression(argument, Kind.TEXT) for argument in given)
         for side in (left, right):
             if side.kind is not Kind.TEXT:
-                raise mismatch(f"{node.name} takes texts; {_described(side)} is none.")
+                raise mismatch(f"{node.name} takes texts; {described(side)} is none.")
         if isinstance(right, Value) and right.value is None:
             return Or(())
         return Match(cast("OneOf['contains', 'startswith', 'endswith']", node.name), left, right)
@@ -280,6 +281,8 @@ class ConditionBinder:
             raise mismatch(f"{'/'.join(node.path.names)} is no collection; {node.how} asks about the members of one.")
         condition = None
         if node.variable is not None and node.condition is not None:
+            if len(self._scopes) > MAX_LAMBDA_DEPTH:
+                raise Rejected(f"any and all are nested at most {MAX_LAMBDA_DEPTH} deep.", code="query_too_complex")
             self._scopes.append(_Scope(node.variable, self._relations[collection.target]))
             condition = self.condition(node.condition)
             self._scopes.pop()
@@ -319,7 +322,7 @@ class ConditionBinder:
         for argument, kinds, literal_kind in zip(given, signature.arguments, signature.given, strict=False):
             expression = self.expression(argument, literal_kind)
             if expression.kind not in kinds:
-                raise mismatch(f"{node.name} does not go with {_described(expression)}.")
+                raise mismatch(f"{node.name} does not go with {described(expression)}.")
             arguments.append(expression)
         return Function(node.name, tuple(arguments), signature.result)
 
@@ -331,7 +334,7 @@ class ConditionBinder:
             operands.append(self.expression(resolved, Kind.BIG_INT if is_whole else Kind.DECIMAL))
         for operand in operands:
             if operand.kind not in NUMBERS:
-                raise mismatch(f"{node.operator} takes numbers; {_described(operand)} is none.")
+                raise mismatch(f"{node.operator} takes numbers; {described(operand)} is none.")
         kind = Kind.BIG_INT if all(operand.kind in WHOLE for operand in operands) else Kind.DECIMAL
         return Function(node.operator, tuple(operands), kind)
 
@@ -400,89 +403,17 @@ class ConditionBinder:
 
     def _query_function(self, node: CallSyntax) -> Condition:
         name = node.name[len(NAMESPACE) :]
-        known = name in RELATIVE_TIMES or name in CALLER_COMPARISONS or name in OTHERS
-        if name in UNSUPPORTED:
-            raise _unsupported(f"The query function {name}", "it needs a hierarchy")
-        if not known or self._dialect == "finops":
+        if self._dialect == "finops":
             raise Rejected(f"There is no query function {node.name}.", code="unknown_function", function=node.name)
-        given = {key.lower(): self._resolved(value) for key, value in node.arguments if key is not None}
-        named = given.pop("propertyname", None)
+        given = {key: self._resolved(value) for key, value in node.arguments if key is not None}
+        named = given.pop("PropertyName", None)
         if not isinstance(named, Literal) or named.kind != "text":
             raise mismatch(f"{name} needs PropertyName='...', the property it is about.")
         path = self._path(PathSyntax(tuple(text_of(named.text).split("/")), named.position))
         items: list[Syntax] = []
         for value in given.values():
             items.extend(map(self._resolved, value.items) if isinstance(value, ListSyntax) else [value])
-        return self._function_condition(name, path, items)
-
-    def _function_condition(self, name: str, path: Path, items: list[Syntax]) -> Condition:
-        if name in CALLER_COMPARISONS:
-            operator, field, kind = CALLER_COMPARISONS[name]
-            caller = CallerValue(cast("Any", field), kind)
-            _check_comparable(path, caller, operator)
-            return Comparison(cast("Operator", operator), path, caller)
-        if name in RELATIVE_TIMES:
-            return self._time_condition(name, path, items)
-        match name:
-            case "In":
-                return self._among(path, tuple(items), quoted=True)
-            case "NotIn":
-                return Not(self._among(path, tuple(items), quoted=True))
-            case "Between" | "NotBetween":
-                return self._between(name, path, items)
-            case "Contains":
-                return self._call_condition(_contains(path, items))
-            case "ContainValues" | "DoesNotContainValues":
-                if path.kind is not Kind.CHOICES:
-                    raise mismatch(f"{name} goes with choices columns; {path.column.name} is none.")
-                contained = Custom("ContainValues", path, self._quoted(path, items))
-                return contained if name == "ContainValues" else Not(contained)
-            case "InFiscalPeriod":
-                if path.kind not in _DAYS:
-                    raise mismatch(f"{name} goes with dates; {path.column.name} is none.")
-                return Custom(name, path, self._numbers(name, items, (4,)))
-        if path.kind is not Kind.UUID:
-            raise mismatch(f"{name} goes with lookups of owners; {path.column.name} is none.")
-        return Custom(name, path)
-
-    def _between(self, name: str, path: Path, items: list[Syntax]) -> Condition:
-        values = self._quoted(path, items)
-        if len(values) != 2:
-            raise mismatch(f"{name} takes two values, not {len(values)}.")
-        between = And((Comparison("ge", path, values[0]), Comparison("le", path, values[1])))
-        return between if name == "Between" else Not(between)
-
-    def _quoted(self, path: Path, items: list[Syntax]) -> tuple[Value, ...]:
-        literals = [item for item in items if isinstance(item, Literal)]
-        if len(literals) != len(items) or not items:
-            raise mismatch("The values of a query function are literals, and at least one is needed.")
-        return tuple(value_of(literal, path.kind, path.column, quoted=True) for literal in literals)
-
-    def _time_condition(self, name: str, path: Path, items: list[Syntax]) -> Condition:
-        if path.kind not in _DAYS:
-            raise mismatch(f"{name} goes with dates; {path.column.name} is none.")
-        function = RELATIVE_TIMES[name]
-        if not function.dates:
-            return Custom(name, path, self._numbers(name, items, function.largest))
-        if len(items) != 1 or not isinstance(items[0], Literal):
-            raise mismatch(f"{name} takes one date.")
-        return Custom(name, path, (value_of(items[0], Kind.DATE, None),))
-
-    def _numbers(self, name: str, items: list[Syntax], largest: tuple[int, ...]) -> tuple[Value, ...]:
-        if len(items) != len(largest):
-            raise mismatch(f"{name} takes {len(largest)} numbers besides the property, not {len(items)}.")
-        values = []
-        for item, bound in zip(items, largest, strict=True):
-            if not isinstance(item, Literal):
-                raise mismatch(f"{name} takes numbers.")
-            convert = number_up_to(bound)
-            values.append(Value(convert(item.text), Kind.BIG_INT, item.slot, convert))
-        return tuple(values)
-
-
-def _contains(path: Path, items: list[Syntax]) -> CallSyntax:
-    names = (*(navigation.name for navigation in path.navigations), path.column.name)
-    return CallSyntax("contains", ((None, PathSyntax(names, 0)), *((None, item) for item in items)), 0)
+        return query_function(name, path, items)
 
 
 def _lookup_behind(relation: Relation, name: str) -> QueryColumn | None:
@@ -501,28 +432,6 @@ def _unnamed(node: CallSyntax) -> list[Syntax]:
     if any(name is not None for name, _ in node.arguments):
         raise mismatch(f"{node.name} takes its values without names.")
     return [value for _, value in node.arguments]
-
-
-def _check_comparable(left: Expression, right: Expression, operator: str) -> None:
-    """Kinds that may stand on both sides of an operator; guids, choices and enums have an order on the wire, too."""
-    if (isinstance(left, Value) and left.value is None) or (isinstance(right, Value) and right.value is None):
-        return
-    kinds = {left.kind, right.kind}
-    if kinds & {Kind.CHOICES, Kind.BINARY}:
-        raise mismatch(f"{_described(left)} cannot be compared; only eq null and ne null go with it.")
-    if len(kinds) == 1 or kinds <= NUMBERS or kinds <= _DAYS:
-        return
-    if kinds <= {Kind.ENUM, Kind.CHOICE, Kind.BIG_INT, Kind.INTEGER}:
-        return
-    raise mismatch(f"{_described(left)} and {_described(right)} cannot be compared with {operator}.")
-
-
-def _described(expression: Expression) -> str:
-    if isinstance(expression, Path):
-        return f"the column {expression.column.name} ({expression.kind})"
-    if isinstance(expression, Function):
-        return f"the result of {expression.name} ({expression.kind})"
-    return f"a value of type {expression.kind}"
 
 
 def _unsupported(what: str, advice: str) -> Rejected:

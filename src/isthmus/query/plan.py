@@ -27,7 +27,8 @@ from isthmus.query.model import (
 )
 from isthmus.query.quoting import quote_identifier
 from isthmus.query.record_json import RecordWriter, WireOptions
-from isthmus.query.sql import SQL_TYPE, Binding, SqlWriter
+from isthmus.query.sql import Binding, SqlWriter
+from isthmus.query.sql_types import SQL_TYPE
 
 MAX_EXPANDED_ROWS = 5_000
 """Rows of one expanded collection, when the query names no smaller number."""

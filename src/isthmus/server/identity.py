@@ -71,7 +71,7 @@ class Identities(msgspec.Struct, frozen=True):
 
     def principals(self) -> list[Principal]:
         """Everybody who may log in."""
-        return [who.principal() for who in (*self.applications, *self.users)]
+        return [*(found.principal() for found in self.applications), *(found.principal() for found in self.users)]
 
     def first(self) -> Application | User:
         """The first application, or else the first user: whom the environment itself acts for."""

@@ -50,7 +50,8 @@ async def insert(context: Context, relations: Relations, payloads: list[Payload]
 
 async def resolve_references(context: Context, relations: Relations, payload: Payload) -> None:
     """Turn the addresses given for lookups into ids among the values."""
-    for relationship, address in payload.references:
+    # A polymorphic lookup has one name per target: null under one of them must not undo an address under another.
+    for relationship, address in sorted(payload.references, key=lambda reference: reference[1] is not None):
         if address is None:
             point_at(context.app.catalog, payload, relationship, None)
             continue
