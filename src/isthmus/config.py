@@ -129,7 +129,7 @@ def loads(encoded: bytes) -> Settings:
 def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} is not valid TOML: {error}. Correct the file.") from None

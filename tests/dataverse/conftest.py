@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+import httpx
+import msgspec
 import pytest
+import uvicorn
 
 from isthmus.apps.change import Change, Operation
 from isthmus.apps.message import Message, Row
@@ -16,9 +20,11 @@ from isthmus.apps.principal import Principal
 from isthmus.dataverse.app import DataverseApp
 from isthmus.dataverse.schema import migrate
 from isthmus.dataverse.seed import seed
+from isthmus.dataverse.webapi import WebApi
 from isthmus.metadata.catalog import Catalog
 from isthmus.solutions import catalog as shipped_catalog
 from isthmus.store.embedded import EmbeddedPostgres
+from isthmus.store.migrate import migrate as migrate_own
 
 ADMINISTRATOR = Principal(
     "user",
@@ -44,6 +50,7 @@ async def database(tmp_path_factory: pytest.TempPathFactory, catalog: Catalog) -
     await server.ensure_database("dataverse_test")
     dsn = server.dsn("dataverse_test")
     connection = await asyncpg.connect(dsn)
+    await migrate_own(connection, "half")
     await migrate(connection, catalog)
     await seed(connection, catalog, [ADMINISTRATOR])
     await connection.close()
@@ -94,3 +101,39 @@ def read(app: DataverseApp) -> Callable[..., Awaitable[dict[str, Any]]]:
         return dict(record) if record else {}
 
     return run
+
+
+class Served(msgspec.Struct):
+    """The Web API on a real port, called as the test administrator."""
+
+    base: str
+    client: httpx.AsyncClient
+
+    async def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.request(method, f"{self.base}/{path}", json=body, headers=sent)
+
+    def id_of(self, answer: httpx.Response) -> UUID:
+        """The id in the OData-EntityId header."""
+        assert answer.is_success, answer.text
+        return UUID(answer.headers["odata-entityid"].rpartition("(")[2].rstrip(")"))
+
+
+@pytest.fixture(scope="session")
+async def api(app: DataverseApp) -> AsyncIterator[Served]:
+    web_api = WebApi(app)
+
+    async def authenticated(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        scope["isthmus.principal"] = ADMINISTRATOR
+        await web_api(scope, receive, send)
+
+    config = uvicorn.Config(authenticated, host="127.0.0.1", port=0, lifespan="off", log_level="warning")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with httpx.AsyncClient(timeout=30) as client:
+        yield Served(f"http://127.0.0.1:{port}/api/data/v9.2", client)
+    server.should_exit = True
+    await serving

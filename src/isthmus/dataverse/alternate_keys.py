@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from isthmus.dataverse.schema import sql_name
+from isthmus.dataverse.rows import as_json
+from isthmus.dataverse.schema import physical_types, sql_name
 from isthmus.dataverse.system_users import Fetch
 from isthmus.errors import Rejected
 from isthmus.metadata.table import AlternateKey, Table
 from isthmus.query.quoting import quote_identifier
+
+ROW_NUMBER = "isthmus_row_number"
 
 
 def declared_key(table: Table, columns: frozenset[str]) -> AlternateKey:
@@ -27,15 +30,29 @@ def declared_key(table: Table, columns: frozenset[str]) -> AlternateKey:
     )
 
 
-async def find_by_key(table: Table, values: Mapping[str, Any], fetch: Fetch) -> UUID | None:
-    """The id of the row with these values of an alternate key, by physical column; None when there is none."""
-    key = declared_key(table, frozenset(values))
+async def find_by_keys(table: Table, rows: Sequence[Mapping[str, Any]], fetch: Fetch) -> list[UUID | None]:
+    """The ids of the rows with these values of one alternate key, by physical column; None where there is no row."""
+    if not rows:
+        return []
+    key = declared_key(table, frozenset(rows[0]))
+    columns = tuple(sorted(key.columns))
+    found = await fetch(_find_sql(table, columns), as_json({**row, ROW_NUMBER: n} for n, row in enumerate(rows)))
+    ids = {record[0]: record[1] for record in found}
+    return [ids.get(number) for number in range(len(rows))]
+
+
+def _find_sql(table: Table, columns: tuple[str, ...]) -> str:
+    types = physical_types(table)
     conditions = []
-    for number, name in enumerate(key.columns, start=1):
+    for name in columns:
         quoted = quote_identifier(name)
         is_text = table.column[name].type.is_text
-        conditions.append(f"lower({quoted}) = lower(${number})" if is_text else f"{quoted} = ${number}")
-    identity = quote_identifier(table.primary_id)
-    sql = f"select {identity} from {sql_name(table)} where {' and '.join(conditions)}"  # noqa: S608
-    found = await fetch(sql, *(values[name] for name in key.columns))
-    return found[0][0] if found else None
+        conditions.append(
+            f"lower(stored.{quoted}) = lower(given.{quoted})" if is_text else f"stored.{quoted} = given.{quoted}"
+        )
+    defined = ", ".join(f"{quote_identifier(name)} {types[name]}" for name in columns)
+    return (
+        f"select given.{ROW_NUMBER}, stored.{quote_identifier(table.primary_id)} "  # noqa: S608
+        f"from json_to_recordset($1::json) as given({ROW_NUMBER} integer, {defined}) "
+        f"join {sql_name(table)} stored on {' and '.join(conditions)}"
+    )

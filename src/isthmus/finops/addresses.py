@@ -94,7 +94,8 @@ async def before_write_postal_address(context: Context, planned: Writes, rows: l
             if row.value(VALID_FROM) == NO_INSTANT:
                 row.values[VALID_FROM] = now
         await _order_versions(context, planned, new)
-    await planned.load(context.transaction, rows, (*ADDRESS_PARTS, "address", VALID_FROM, VALID_TO))
+    await planned.load(context.transaction, rows, ("location", *ADDRESS_PARTS, "address", VALID_FROM, VALID_TO))
+    await _touch_parties(context, planned, [row.value("location") for row in rows if row.values])
     for row in rows:
         if row.value(VALID_TO) == NO_INSTANT:
             row.put(VALID_TO, NEVER)
@@ -107,6 +108,19 @@ async def before_write_postal_address(context: Context, planned: Writes, rows: l
             )
         if row.is_new or not row.values.keys().isdisjoint(ADDRESS_PARTS):
             row.put("address", formatted_address({part: row.value(part) for part in ADDRESS_PARTS}))
+
+
+async def before_write_location(context: Context, planned: Writes, rows: list[RowWrite]) -> None:
+    """A location is part of what its parties are."""
+    await _touch_parties(context, planned, [row.recid for row in rows if row.values and not row.is_new])
+
+
+async def _touch_parties(context: Context, planned: Writes, locations: list[int]) -> None:
+    """Give the parties that have a place at these locations a new version: their records show the address."""
+    if locations:
+        sql = "select distinct party from finops.dirpartylocation where location = any($1::bigint[])"
+        parties = await context.transaction.rows(sql, locations)
+        planned.touch(planned.catalog.finops_tables["DirPartyTable"], [record["party"] for record in parties])
 
 
 async def _order_versions(context: Context, planned: Writes, new: list[RowWrite]) -> None:
@@ -142,6 +156,7 @@ def formatted_address(parts: dict[str, Any]) -> str:
 async def before_write_party_location(context: Context, planned: Writes, rows: list[RowWrite]) -> None:
     """Keep the roles of a place and its purpose in step, and exactly one place of a party primary."""
     await planned.load(context.transaction, rows, ("party", "location", "purpose", PRIMARY, *ROLES))
+    _touch_own(planned, rows)
     for row in rows:
         if row.is_new:
             row.values["ispostaladdress"] = 1
@@ -170,7 +185,13 @@ def _match_roles(row: RowWrite) -> None:
 async def before_write_electronic_address(context: Context, planned: Writes, rows: list[RowWrite]) -> None:
     """Keep exactly one electronic address of a kind primary with a party."""
     await planned.load(context.transaction, rows, ("party", "type", PRIMARY))
+    _touch_own(planned, rows)
     await _keep_one_primary(context, planned, rows)
+
+
+def _touch_own(planned: Writes, rows: list[RowWrite]) -> None:
+    parties = [row.value("party") for row in rows if row.values]
+    planned.touch(planned.catalog.finops_tables["DirPartyTable"], parties)
 
 
 async def _keep_one_primary(context: Context, planned: Writes, rows: list[RowWrite]) -> None:

@@ -84,7 +84,11 @@ class FieldBinding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DataSources:
-    """The data sources and field bindings of one entity."""
+    """The data sources and field bindings of one entity.
+
+    `versioned` are the sources whose row every record has: the newest row version among them is the record's. Rows that
+    a record may lack belong to one of these, which gets a new version when they change (see addresses).
+    """
 
     def __init__(self, catalog: Catalog, entity: Entity) -> None:
         self.entity = entity
@@ -103,6 +107,7 @@ class DataSources:
         self.root = self.sources[entity.root.name]
         self.fields = {name: self._bind(field) for name, field in entity.field.items()}
         self.ancestors = {name: tuple(self._ancestors(name)) for name in self.sources}
+        self.versioned = tuple(name for name in self.sources if not self._may_be_absent(name))
         self.children: dict[str, list[str]] = {name: [] for name in self.sources}
         for source in self.sources.values():
             if source.parent is not None:
@@ -119,6 +124,10 @@ class DataSources:
         while parent is not None:
             yield parent
             parent = self.sources[parent].parent
+
+    def _may_be_absent(self, name: str) -> bool:
+        """Whether a record may be without this source's row: it, or one that it hangs on, is an outer join."""
+        return any(self.sources[above].definition.outer for above in (name, *self.ancestors[name])[:-1])
 
     def descendants(self, name: str) -> list[str]:
         """All sources below this one, parents before children."""
@@ -145,11 +154,12 @@ class DataSources:
         if source.finds_one_row and not source.definition.current:
             return f" {kind} {source.sql_name} {source.alias} on {self._condition(source, source.alias)}"
         order = f'x."{VALID_FROM}" desc, ' if source.definition.current else ""
-        rows = (
-            f"select * from {source.sql_name} x where {self._condition(source, 'x')} "  # noqa: S608  (definitions)
+        # By RecId, so that PostgreSQL sees that the join finds one row, and leaves it out where nobody asks for it.
+        row = (
+            f"select x.recid from {source.sql_name} x where {self._condition(source, 'x')} "  # noqa: S608  (definitions)
             f"order by {order}x.recid limit 1"
         )
-        return f" {kind} lateral ({rows}) {source.alias} on true"
+        return f" {kind} {source.sql_name} {source.alias} on {source.alias}.recid = ({row})"
 
     def _condition(self, source: Source, alias: str) -> str:
         parent = self.sources[source.parent or ""]
@@ -170,7 +180,7 @@ class DataSources:
         """A column of a source; where the source may be absent, its type's "no value" then."""
         found = self.sources[source]
         name = f"{found.alias}.{quote_identifier(column)}"
-        if not any(self.sources[above].definition.outer for above in (source, *self.ancestors[source])[:-1]):
+        if not self._may_be_absent(source):
             return name
         return f"coalesce({name}, {FIELD_NO_VALUE[column_type(found.table, column)]})"
 

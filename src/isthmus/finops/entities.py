@@ -102,7 +102,7 @@ async def _lock(context: Context, sources: DataSources, message: Message, column
                 entity=sources.entity.aot_name,
             )
         if row.version is not None:
-            stands = max(image[column] for column in images.version_columns(sources) if image[column] is not None)
+            stands = max(image[column] for column in images.version_columns(sources))
             if stands != row.version:
                 raise Conflict(
                     f"The record of {sources.entity.public_name} was changed by someone else after it was read. "

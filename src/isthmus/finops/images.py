@@ -44,8 +44,8 @@ def needed_columns(sources: DataSources, fields: Iterable[str]) -> tuple[Column,
 
 
 def version_columns(sources: DataSources) -> tuple[Column, ...]:
-    """The row versions of all data sources; the newest of them is the version of the record."""
-    return tuple((name, VERSION) for name in sources.sources)
+    """The row versions that make up the version of the record: the newest of them."""
+    return tuple((name, VERSION) for name in sources.versioned)
 
 
 async def lock(

@@ -129,11 +129,11 @@ def _view_sql(sources: DataSources) -> str:
     """One row per root record: its fields, the RecIds of its data sources, and the newest row version among them."""
     root = sources.root
     others = [source for source in sources.sources.values() if source is not root]
-    versions = ", ".join(f"{source.alias}.recversion" for source in (root, *others))
+    versions = [f"{sources.sources[name].alias}.recversion" for name in sources.versioned]
     columns = {RECID: f"{root.alias}.recid"}
     if root.table.company_specific:
         columns[COMPANY] = f"{root.alias}.dataareaid"
-    columns[VERSION] = f"greatest({versions})"
+    columns[VERSION] = f"greatest({', '.join(versions)})"
     for source in others:
         columns[source_recid(source.name)] = f"{source.alias}.recid"
     for name, binding in sources.fields.items():

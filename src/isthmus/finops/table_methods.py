@@ -24,6 +24,7 @@ WriteMethod = Callable[[Context, Writes, list[RowWrite]], Awaitable[None]]
 WRITE_METHODS: tuple[tuple[str, WriteMethod], ...] = (
     ("DirPartyTable", parties.before_write_party),
     ("LogisticsPostalAddress", addresses.before_write_postal_address),
+    ("LogisticsLocation", addresses.before_write_location),
     ("DirPartyLocation", addresses.before_write_party_location),
     ("LogisticsElectronicAddress", addresses.before_write_electronic_address),
 )

@@ -63,6 +63,7 @@ class Writes:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.rows: dict[tuple[str, int], RowWrite] = {}
+        self._touched: dict[str, set[int]] = {}
 
     def insert(self, table: FinopsTable, recid: int, company: str) -> RowWrite:
         """Plan a new row."""
@@ -80,6 +81,10 @@ class Writes:
     def of(self, table: str) -> list[RowWrite]:
         """The planned writes of one table."""
         return [write for write in self.rows.values() if write.table.name == table]
+
+    def touch(self, table: FinopsTable, recids: Iterable[int]) -> None:
+        """Give rows a new version because something that belongs to them changes."""
+        self._touched.setdefault(table.name, set()).update(recids)
 
     async def load(self, transaction: Transaction, rows: Iterable[RowWrite], columns: Sequence[str]) -> None:
         """Read and lock `columns` of rows that are updated, where they are not known yet."""
@@ -102,6 +107,7 @@ class Writes:
 
         Raises Conflict (`duplicate_key`) naming table and key.
         """
+        await self._run_touched(context)
         by_table: dict[str, list[RowWrite]] = {}
         for write in self.rows.values():
             if write.is_new or write.values:
@@ -114,6 +120,15 @@ class Writes:
             except asyncpg.UniqueViolationError as error:
                 raise duplicate_key(table, error) from error
             context.changes += [_change(row, through) for row in rows]
+
+
+    async def _run_touched(self, context: Context) -> None:
+        for name, recids in self._touched.items():
+            written = {recid for (table, recid), write in self.rows.items() if table == name and write.values}
+            if waiting := sorted(recids - written):
+                table = table_sql_name(self.catalog.finops_tables[name])
+                sql = f"update {table} set recversion = nextval('isthmus.recversion') where recid = any($1::bigint[])"  # noqa: S608
+                await context.transaction.run(sql, waiting)
 
 
 async def delete(context: Context, table: FinopsTable, recids: Sequence[int], through: str | None) -> None:

@@ -3,22 +3,23 @@ they were one. (Deletes of many rows are asked for by other means.)"""
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
 from isthmus.apps.idempotency import Answer
 from isthmus.apps.message import Message, Row
+from isthmus.dataverse.alternate_keys import find_by_keys
+from isthmus.dataverse.schema import sql_name
 from isthmus.dataverse.webapi.answers import json_answer, no_content
 from isthmus.dataverse.webapi.deep_insert import insert, resolve_references
 from isthmus.dataverse.webapi.payload import Payload, decode_body, read_payload
-from isthmus.dataverse.webapi.reading import row_not_found
 from isthmus.dataverse.webapi.request import Request
-from isthmus.dataverse.webapi.row_keys import RowKey, find_id, key_of_address
+from isthmus.dataverse.webapi.row_keys import RowKey, key_of_address
 from isthmus.dataverse.webapi.service import Service
-from isthmus.errors import Rejected
+from isthmus.errors import NotFound, Rejected
 from isthmus.metadata.table import Table
+from isthmus.query.quoting import quote_identifier
 
 MAX_TARGETS = 1000
 """Rows of one message."""
@@ -40,7 +41,16 @@ async def run_bulk(service: Service, context: Context, request: Request, table: 
         }
         return json_answer(body)
     if message == UPDATE:
-        await _update(service, context, table, [(_id_of(table, payload), payload) for payload in payloads])
+        ids = await _ids_of(service, context, table, payloads)
+        missing = next((payload for row_id, payload in zip(ids, payloads, strict=True) if row_id is None), None)
+        if missing is not None:
+            raise NotFound(
+                f"A record with the specified key values does not exist in {table.logical_name} entity: "
+                f"{missing.address}.",
+                code="key_row_not_found",
+                table=table.logical_name,
+            )
+        await _update(service, context, table, [(row_id, p) for row_id, p in zip(ids, payloads, strict=True) if row_id])
     else:
         await _upsert(service, context, table, payloads)
     return no_content()
@@ -58,16 +68,51 @@ def _targets(service: Service, request: Request, table: Table) -> list[Payload]:
     return [read_payload(service.catalog, table, target) for target in targets]
 
 
-def _id_of(table: Table, payload: Payload) -> UUID:
-    row_id = payload.values.pop(table.primary_id, None)
-    if row_id is None:
+async def _ids_of(service: Service, context: Context, table: Table, payloads: list[Payload]) -> list[UUID | None]:
+    """The id that each row gives, or that its alternate key finds; None where its key finds no row.
+
+    The values of keys become values of the rows, for those that will be created.
+    """
+    ids: list[UUID | None] = []
+    by_columns: dict[frozenset[str], list[int]] = {}
+    keys = [_key_of(service, table, payload) for payload in payloads]
+    for number, key in enumerate(keys):
+        ids.append(key.id)
+        if key.id is None:
+            by_columns.setdefault(frozenset(key.values), []).append(number)
+    for numbers in by_columns.values():
+        found = await find_by_keys(table, [keys[number].values for number in numbers], context.transaction.rows)
+        for number, row_id in zip(numbers, found, strict=True):
+            ids[number] = row_id
+            payloads[number].values.update(keys[number].values)
+    return ids
+
+
+def _key_of(service: Service, table: Table, payload: Payload) -> RowKey:
+    if payload.address is None:
+        row_id = payload.values.get(table.primary_id)
+        if row_id is None:
+            raise Rejected(
+                f"Each row must say which one it is, by '{table.primary_id}' or '@odata.id'.",
+                code="payload_property",
+                table=table.logical_name,
+            )
+        return RowKey(table, id=row_id)
+    key = key_of_address(service.catalog, service.relations, payload.address)
+    if key.table is not table:
         raise Rejected(
-            f"Each row of UpdateMultiple must give its '{table.primary_id}'.",
+            f"'@odata.id' {payload.address[:200]} is no row of '{table.entity_set_name}'.",
             code="payload_property",
             table=table.logical_name,
         )
-    assert isinstance(row_id, UUID)
-    return row_id
+    doubled = ", ".join(sorted(key.values.keys() & payload.values.keys()))
+    if doubled:
+        raise Rejected(
+            f"The key column {doubled} stands both in '@odata.id' and in the row: leave it out of the row.",
+            code="key_given_twice",
+            table=table.logical_name,
+        )
+    return key
 
 
 async def _update(service: Service, context: Context, table: Table, given: list[tuple[UUID, Payload]]) -> None:
@@ -85,56 +130,26 @@ async def _update(service: Service, context: Context, table: Table, given: list[
 
 
 async def _upsert(service: Service, context: Context, table: Table, payloads: list[Payload]) -> None:
-    """Rows whose address finds a row are updated, the others created, with the values of their key."""
+    """Rows whose address finds a row are updated, the others created."""
+    ids = await _ids_of(service, context, table, payloads)
+    present = await _present(context, table, [row_id for row_id in ids if row_id is not None])
     new: list[Payload] = []
     known: list[tuple[UUID, Payload]] = []
-    ids = [payload.values.get(table.primary_id) for payload in payloads]
-    present = await _present(context, table, [row_id for row_id in ids if row_id is not None])
-    for payload, given_id in zip(payloads, ids, strict=True):
-        key = _key_of(service, table, payload, given_id)
-        if set(key.values) & payload.values.keys():
-            doubled = ", ".join(sorted(set(key.values) & payload.values.keys()))
-            raise Rejected(
-                f"The key column {doubled} stands both in @odata.id and in the row: leave it out of the row.",
-                code="key_given_twice",
-                table=table.logical_name,
-            )
-        row_id = await find_id(key, context.transaction.rows)
-        if row_id is not None and key.id is not None and row_id not in present:
-            present |= await _present(context, table, [row_id])
-        if row_id is None or (key.id is not None and row_id not in present):
-            payload.values.update(key.values)
-            new.append(payload)
-        else:
-            payload.values.pop(table.primary_id, None)
+    for row_id, payload in zip(ids, payloads, strict=True):
+        if row_id is not None and row_id in present:
             known.append((row_id, payload))
+        else:
+            if row_id is not None:
+                payload.values[table.primary_id] = row_id
+            new.append(payload)
     if new:
         await insert(context, service.relations, new)
     await _update(service, context, table, known)
 
 
-def _key_of(service: Service, table: Table, payload: Payload, given_id: Any) -> RowKey:
-    if payload.address is not None:
-        key = key_of_address(service.catalog, service.relations, payload.address)
-        if key.table is not table:
-            raise row_not_found(table, None)
-        if key.id is not None:
-            payload.values.setdefault(table.primary_id, key.id)
-        return key
-    if given_id is None:
-        raise Rejected(
-            f"Each row of UpsertMultiple must say which one it is, by '@odata.id' or '{table.primary_id}'.",
-            code="payload_property",
-            table=table.logical_name,
-        )
-    return RowKey(table, id=given_id)
-
-
-async def _present(context: Context, table: Table, ids: list[Any]) -> set[UUID]:
-    if not ids:
-        return set()
+async def _present(context: Context, table: Table, ids: list[UUID]) -> set[UUID]:
     sql = (
-        f'select "{table.primary_id}" from dataverse."{table.logical_name}" '  # noqa: S608
-        f'where "{table.primary_id}" = any($1::uuid[])'
+        f"select {quote_identifier(table.primary_id)} from {sql_name(table)} "  # noqa: S608
+        f"where {quote_identifier(table.primary_id)} = any($1::uuid[])"
     )
     return {row[0] for row in await context.transaction.rows(sql, ids)}

@@ -77,8 +77,8 @@ async def link(
         key = key_of_address(context.app.catalog, relations, address)
         if key.table.logical_name != referencing.logical_name:
             raise Rejected(
-                f"'{relationship.collection_navigation}' holds rows of '{referencing.logical_name}'; {address[:200]} is "
-                f"a row of '{key.table.logical_name}'.",
+                f"'{relationship.collection_navigation}' holds rows of '{referencing.logical_name}'; {address[:200]} "
+                f"is a row of '{key.table.logical_name}'.",
                 code="lookup_target",
                 table=referencing.logical_name,
                 column=relationship.column,

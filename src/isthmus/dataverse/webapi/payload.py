@@ -57,9 +57,7 @@ def decode_body(body: bytes) -> Any:
 def read_payload(catalog: Catalog, table: Table, body: Any, depth: int = 0) -> Payload:
     """What a decoded body asks for one row of `table`. Rejected (`payload_property`) names what is wrong."""
     if not isinstance(body, dict):
-        raise Rejected(
-            f"The body for a row of '{table.entity_set_name}' must be a JSON object.", code="payload_syntax"
-        )
+        raise Rejected(f"The body for a row of '{table.entity_set_name}' must be a JSON object.", code="payload_syntax")
     if depth > MAX_DEEP_INSERT:
         raise Rejected(f"Rows are nested more than {MAX_DEEP_INSERT} levels deep.", code="payload_syntax")
     payload = Payload(table=table, values={}, references=[], parents=[], children=[], linked=[])

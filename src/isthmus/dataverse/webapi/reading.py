@@ -127,18 +127,14 @@ async def row_record(
     return found[0][0], asked.plan.select_list
 
 
-async def count(
-    service: Service, request: Request, user: SystemUser, table: Table, fixed: Mapping[str, Any]
-) -> Answer:
+async def count(service: Service, request: Request, user: SystemUser, table: Table, fixed: Mapping[str, Any]) -> Answer:
     """The number of rows, as text; Dataverse counts to 5000."""
     asked = service.planner.ask_count(table.logical_name, request.query, fixed=fixed, caller=caller_of(user))
     found = await service.fetch(asked.sql, *asked.arguments)
     return text_answer(str(min(found[0][0], COUNT_LIMIT)))
 
 
-async def _read_below(
-    service: Service, request: Request, user: SystemUser, key: RowKey, rest: list[Segment]
-) -> Answer:
+async def _read_below(service: Service, request: Request, user: SystemUser, key: RowKey, rest: list[Segment]) -> Answer:
     """What stands below a row: a property, the rows a navigation property leads to, or their addresses or number."""
     table, name = key.table, rest[0].name.lower()
     column = table.column.get(name) or table.column.get(name.removeprefix("_").removesuffix("_value"))

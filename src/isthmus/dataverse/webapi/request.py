@@ -61,7 +61,7 @@ class Request(msgspec.Struct):
         found = _ETAG.fullmatch(header)
         if found is None:
             raise Rejected(
-                "The If-Match header must be * or an ETag as it was given with the row, such as W/\"1234\".",
+                'The If-Match header must be * or an ETag as it was given with the row, such as W/"1234".',
                 code="precondition_syntax",
             )
         return int(found[1])

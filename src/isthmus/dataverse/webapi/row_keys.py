@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from isthmus.dataverse.alternate_keys import declared_key, find_by_key
+from isthmus.dataverse.alternate_keys import declared_key, find_by_keys
 from isthmus.dataverse.system_users import Fetch
 from isthmus.errors import NotFound, Rejected
 from isthmus.metadata.catalog import Catalog
@@ -76,7 +76,9 @@ def _guid(table: Table, argument: Argument) -> UUID:
 
 async def find_id(key: RowKey, fetch: Fetch) -> UUID | None:
     """The id a key names; None when an alternate key finds no row. An id is not looked up."""
-    return key.id if key.id is not None else await find_by_key(key.table, key.values, fetch)
+    if key.id is not None:
+        return key.id
+    return (await find_by_keys(key.table, [key.values], fetch))[0]
 
 
 async def require_id(key: RowKey, fetch: Fetch) -> UUID:

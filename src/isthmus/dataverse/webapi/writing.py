@@ -11,7 +11,7 @@ from isthmus.apps.context import Context
 from isthmus.apps.idempotency import Answer
 from isthmus.apps.message import Message, Row
 from isthmus.dataverse.system_users import SystemUser
-from isthmus.dataverse.webapi.answers import JSON_HEADERS, entity_id, etag_of, no_content, row_address, with_context
+from isthmus.dataverse.webapi.answers import JSON_HEADERS, entity_id, etag_of, no_content, with_context
 from isthmus.dataverse.webapi.bulk import BULK_MESSAGES, run_bulk
 from isthmus.dataverse.webapi.deep_insert import insert, link, lookup_values, point_at, resolve_references
 from isthmus.dataverse.webapi.json_values import from_json
@@ -175,9 +175,7 @@ async def _write_below(
     raise no_such_segment(rest[-1])
 
 
-async def _write_lookup(
-    service: Service, context: Context, request: Request, key: RowKey, lookup: OneToMany
-) -> Answer:
+async def _write_lookup(service: Service, context: Context, request: Request, key: RowKey, lookup: OneToMany) -> Answer:
     """PUT and DELETE of `/accounts(...)/primarycontactid/$ref`."""
     row_id = await require_id(key, context.transaction.rows)
     target: UUID | None = None
@@ -226,16 +224,16 @@ async def _create_related(
     return await _written(service, context, request, user, referencing, row.id, created=True)
 
 
-async def _write_property(
-    service: Service, context: Context, request: Request, key: RowKey, name: str
-) -> Answer:
+async def _write_property(service: Service, context: Context, request: Request, key: RowKey, name: str) -> Answer:
     """PUT and DELETE of a single column."""
     column = key.table.column[name]
     value: Any = None
     if request.method == "PUT":
         body = decode_body(request.body)
         if not isinstance(body, dict) or "value" not in body:
-            raise Rejected('The body for a property is an object with its value: {"value": ...}.', code="payload_syntax")
+            raise Rejected(
+                'The body for a property is an object with its value: {"value": ...}.', code="payload_syntax"
+            )
         value = from_json(key.table, column, body["value"])
     elif request.method != "DELETE":
         raise method_not_allowed(request)

@@ -1,0 +1,112 @@
+"""The command line as scripts see it: what it prints, its exit codes, and that it is documented."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isthmus.cli import exit_codes
+from isthmus.cli.app import app
+
+REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference" / "commands.md"
+
+
+def isthmus(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from isthmus.cli import main; main()", *arguments]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ISTHMUS_")}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean | variables, check=False)
+
+
+def test_status_of_a_directory_that_was_never_used(tmp_path: Path) -> None:
+    done = isthmus("status", "--json", "--data-dir", str(tmp_path / "none"))
+    assert done.returncode == exit_codes.OK
+    status = json.loads(done.stdout)
+    assert status["state"] == "stopped"
+    assert status["pids"] == []
+    assert {"dataverse_url", "finops_url", "ca_file"} <= status.keys()
+    assert not (tmp_path / "none").exists()
+
+
+def test_down_of_a_directory_that_was_never_used(tmp_path: Path) -> None:
+    done = isthmus("down", "--data-dir", str(tmp_path / "none"))
+    assert (done.returncode, done.stdout) == (exit_codes.OK, "")
+    assert not (tmp_path / "none").exists()
+
+
+def test_token_needs_a_running_environment(tmp_path: Path) -> None:
+    done = isthmus("token", "--data-dir", str(tmp_path))
+    assert (done.returncode, done.stdout) == (exit_codes.NOT_RUNNING, "")
+    assert "isthmus up" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        (("up", "--detach"), {"ISTHMUS_WORKERS": "many"}, "ISTHMUS_WORKERS: 'many'"),
+        (("up", "--detach", "--port", "70000"), {}, "port is 70000"),
+        (("up", "--detach"), {"ISTHMUS_HOST": "0.0.0.0"}, "which other machines can reach"),
+    ],
+)
+def test_a_setting_that_cannot_be_used(
+    tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], message: str
+) -> None:
+    done = isthmus(*arguments, "--data-dir", str(tmp_path / "data"), **variables)
+    assert done.returncode == exit_codes.USAGE
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = isthmus("up", "--detach", "--data-dir", str(tmp_path / "file" / "data"))
+    assert done.returncode == exit_codes.FAILED
+    assert "can't be created" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "down", "token"])
+def test_client_commands_load_nothing_heavy(tmp_path: Path, command: str) -> None:
+    """They have to start within 0.3 s; what makes them slow is what they import."""
+    script = (
+        "import sys\n"
+        "from isthmus.cli.app import app\n"
+        "try:\n"
+        f"    app(['{command}', '--data-dir', '{tmp_path}'])\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    heavy = {"asyncpg", "uvicorn", "starlette", "cryptography", "httpx", "joserfc", "lark", "lxml", "structlog", "rich"}
+    assert "isthmus" in loaded
+    assert not loaded & heavy
+
+
+def test_every_command_is_documented() -> None:
+    documented = set(re.findall(r"^## `isthmus (\w+)", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE))
+    offered = {name for name in app if not name.startswith("-")}
+    assert documented == offered
+
+
+def test_every_option_is_documented() -> None:
+    sections = re.split(r"^## ", REFERENCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for section in sections:
+        if not (found := re.match(r"`isthmus (\w+)(.*)`\n", section)):
+            continue
+        command, usage = found.groups()
+        parameters = app[command].assemble_argument_collection(parse_docstring=False)
+        offered = {argument.names[0] for argument in parameters if argument.names}
+        assert offered == set(re.findall(r"--[\w-]+", usage)), command
+
+
+def test_every_exit_code_is_documented() -> None:
+    documented = {
+        int(code) for code in re.findall(r"^\| (\d+) \|", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert documented == {value for name, value in vars(exit_codes).items() if name.isupper()}
