@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from isthmus.apps.change import Change
 from isthmus.apps.principal import Half, Principal
 from isthmus.observe import Stages
+from isthmus.store.crash_points import crash_point
 from isthmus.store.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -82,3 +83,4 @@ class Context:
             await self.app.pipeline.run_before_commit(self)
         with self.stages.stage("commit"):
             await self.finish(self)
+        crash_point("before_answer")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
+import msgspec
 from cyclopts import Parameter
 
 from isthmus import config
@@ -42,6 +44,7 @@ def demo(
     settings = config.load({"port": port, "data_dir": data_dir})
     screen = Screen()
     state = _environment(settings, screen)
+    settings = _on_the_same_ports(settings, state)
     _sample_data(LogIn.to(state, settings), screen)
     _stories(state, settings, screen)
     _what_next(current_state(settings.data_dir), settings, screen)
@@ -75,6 +78,12 @@ def _environment(settings: Settings, screen: Screen) -> State:
     state = start_detached(settings)
     screen.step(f"Started on {settings.data_dir}: PostgreSQL, both halves, dual-write", monotonic() - started)
     return state
+
+
+def _on_the_same_ports(settings: Settings, state: State) -> Settings:
+    """The settings to start the environment again with: it comes back where its users know it."""
+    ports = {"port": urlsplit(state.base_url).port, "http_port": urlsplit(state.http_url).port}
+    return msgspec.structs.replace(settings, **ports)
 
 
 def _sample_data(log_in: LogIn, screen: Screen) -> None:

@@ -60,6 +60,8 @@ class Exchange:
         await self.begin()
         crash_point("before_lock")
         await lock_records(self.side(LOCK_HOME).transaction, wanted)
+        if self.origin.half == LOCK_HOME:
+            await lock_records(self.partner.transaction, wanted)
         self._locked |= wanted
         crash_point("after_lock")
 

@@ -1,8 +1,13 @@
-"""Record locks: one advisory lock per (table map, integration key), always on the F&O half, in one order.
+"""Record locks: one advisory lock per (table map, integration key), always on the F&O half first, in one order.
 
 Writers of one record on opposite halves lock rows in opposite order, and neither database can see the whole wait. With
 the same lock taken first by both, always in the same database and in sorted order, they queue instead
 (commit-protocol 2.5; without it a prototype did 7 saves a second instead of 950).
+
+A lock ends with the transaction it was taken in. For a save that began on Dataverse that is the prepared one: the next
+writer waits until both halves have the save. One that began on F&O commits there first, so it takes the same locks on
+Dataverse too, where they last until its prepared transaction ends. Otherwise a delete that follows a create would not
+see the row that is still prepared, delete on one half only, and recovery would then bring the row.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class Recovery:
                     continue
                 try:
                     outcome = await self.resolve(record["gid"])
-                except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, Unavailable) as error:
                     log.warning("recovery_postponed", gid=record["gid"], error=str(error))
                     continue
                 resolved += 1

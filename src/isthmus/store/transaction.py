@@ -37,7 +37,7 @@ class Transaction:
         try:
             self._connection = await self._pool.acquire(timeout=30)
             await self._connection.execute("begin")
-        except (*LOST, TimeoutError, asyncpg.InterfaceError) as error:
+        except (*LOST, TimeoutError, asyncpg.InterfaceError, asyncpg.TooManyConnectionsError) as error:
             await self.close()
             raise Unavailable(f"The database does not answer: {error}. The same request may be sent again.") from error
         self.state = "open"
@@ -69,8 +69,8 @@ class Transaction:
         """Commit. When the connection is lost meanwhile the outcome is not known: state `unknown`, Unavailable."""
         try:
             await self.connection.execute("commit")
-        except LOST as error:
-            self.state = "unknown"
+        except (*LOST, asyncpg.InterfaceError) as error:
+            self._lose(error)
             raise Unavailable(
                 "The connection was lost while the database committed: whether the save took effect is not known. "
                 "Read the record, or send the request again with the same Idempotency-Key.",
@@ -83,8 +83,8 @@ class Transaction:
         self.gid = gid
         try:
             await self.connection.execute(f"prepare transaction '{gid}'")
-        except LOST as error:
-            self.state = "unknown"
+        except (*LOST, asyncpg.InterfaceError) as error:
+            self._lose(error)
             raise Unavailable("The connection to the partner half was lost; nothing was saved.") from error
         self.state = "prepared"
 
@@ -108,18 +108,24 @@ class Transaction:
                 await connection.execute("rollback")
             elif self.state == "unknown":
                 connection.terminate()
-        except (*LOST, asyncpg.PostgresError, TimeoutError, asyncio.CancelledError):
+        except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, asyncio.CancelledError):
             connection.terminate()
         finally:
             if self.state == "open":
                 self.state = "ended"
             await self._pool.release(connection)
 
+    def _lose(self, error: Exception) -> None:
+        """Note that the connection is gone; any other complaint of the driver is raised as it is."""
+        if isinstance(error, asyncpg.InterfaceError) and not self._connection.is_closed():
+            raise error
+        self.state = "unknown"
+
     async def _run(self, method: Any, sql: str, arguments: tuple[Any, ...]) -> Any:
         try:
             return await method(sql, *arguments)
-        except LOST as error:
-            self.state = "unknown"
+        except (*LOST, asyncpg.InterfaceError) as error:
+            self._lose(error)
             raise Unavailable("The connection to the database was lost; nothing was saved. Send it again.") from error
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
             raise Retriable(

@@ -35,7 +35,7 @@ async def commit_both(origin: Transaction, partner: Transaction, gid: str, resol
     except Unavailable:
         await _settle_unknown(gid, resolve)
     except asyncpg.PostgresError:
-        await partner.rollback_prepared()
+        await _undo_partner(partner, gid)
         raise
     crash_point("after_decision")
     deferred = not await _finish_partner(partner, gid)
@@ -54,7 +54,7 @@ async def _prepare(origin: Transaction, partner: Transaction, gid: str) -> None:
             return
         raise prepared
     if prepared is None:
-        await partner.rollback_prepared()
+        await _undo_partner(partner, gid)
     if isinstance(recorded, asyncpg.UniqueViolationError):
         raise Retriable(
             "Recovery took this save for abandoned and aborted it; nothing was saved. Send the same request again.",
@@ -78,6 +78,17 @@ async def _settle_unknown(gid: str, resolve: Resolve) -> None:
         "not known yet; it is on both halves or on neither. Read the record, or repeat with the same Idempotency-Key.",
         code="outcome_unknown",
     )
+
+
+async def _undo_partner(partner: Transaction, gid: str) -> None:
+    """Undo the first phase of a save that the origin will not commit. What cannot be undone now, recovery undoes."""
+    try:
+        await partner.rollback_prepared()
+    except asyncpg.UndefinedObjectError:
+        partner.state = "ended"  # recovery, which has fenced this save, was quicker
+    except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        partner.state = "unknown"
+        log.warning("partner_rollback_deferred", gid=gid, error=str(error))
 
 
 async def _finish_partner(partner: Transaction, gid: str) -> bool:
