@@ -35,7 +35,7 @@ soak: $(READY)
 	$(BIN)/pytest -m soak -p no:randomly --timeout 0 -s $(PYTEST_ARGS)
 
 bench: $(READY)
-	@test -n "$(NAME)" || { echo "make bench NAME=<one of: $$(cd benchmarks && ls -d [a-z]*/ | tr -d /| tr '\n' ' ')>"; exit 2; }
+	@test -n "$(NAME)" || { echo "make bench NAME=<one of: $$(ls benchmarks | sed -n 's/^\([a-z]\w*\)\(\.py\)\?$$/\1/p' | xargs)>"; exit 2; }
 	$(BIN)/python -m benchmarks.$(NAME)
 
 clean:

@@ -66,6 +66,7 @@ def test_values_of_every_type_are_read_from_text(tmp_path: Path) -> None:
         ({"ISTHMUS_TOKEN_LIFETIME": "3601"}, "between 60 and 3600 seconds"),
         ({"ISTHMUS_TOKEN_LIFETIME": "59"}, "between 60 and 3600 seconds"),
         ({"ISTHMUS_TLS_CERT": "/a.pem"}, "belong together"),
+        ({"ISTHMUS_WORKERS": "5"}, "need 250 connections, but the embedded server takes 200"),
         ({"ISTHMUS_TLS_CERT": ""}, "ISTHMUS_TLS_CERT: ''"),
     ],
 )
@@ -119,6 +120,12 @@ def test_this_machine_is_served_without_more_ado(tmp_path: Path, host: str) -> N
 def test_settings_survive_the_way_to_another_process(tmp_path: Path) -> None:
     settings = config.load({"data_dir": tmp_path}, EXPOSED | {"ISTHMUS_TRUSTED_PROXIES": "192.0.2.9"})
     assert config.loads(config.dumps(settings)) == settings
+
+
+def test_servers_of_ones_own_may_have_more_connections(tmp_path: Path) -> None:
+    own = {"ISTHMUS_DATAVERSE_DSN": "postgresql:///a", "ISTHMUS_FINOPS_DSN": "postgresql:///b"}
+    assert config.load({"data_dir": tmp_path, "workers": 64}, own).workers == 64
+    assert config.load({"data_dir": tmp_path, "workers": 3}, {}).workers == 3
 
 
 def test_databases_without_a_dsn_are_embedded() -> None:

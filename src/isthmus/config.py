@@ -20,6 +20,13 @@ DEFAULT_HTTP_PORT = 7080
 LONGEST_TOKEN_LIFETIME = 3600
 SHORTEST_TOKEN_LIFETIME = 60
 
+EMBEDDED_CONNECTIONS = 200
+"""Connections that the embedded server takes."""
+RESERVED_CONNECTIONS = 10
+"""Those of them that are left for people, migrations and recovery by others."""
+WORKER_CONNECTIONS = 8
+"""Those that one worker needs beside its two pools."""
+
 CONTROL_DATABASE = "isthmus_control"
 DATAVERSE_DATABASE = "isthmus_dataverse"
 FINOPS_DATABASE = "isthmus_finops"
@@ -180,8 +187,21 @@ def _check(settings: Settings) -> None:
         )
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SettingError("tls_cert and tls_key belong together: set both, or neither.")
+    _check_connections(settings)
     if not settings.listens_on_loopback:
         _check_exposed(settings)
+
+
+def _check_connections(settings: Settings) -> None:
+    """Refuse more workers and larger pools than the embedded server has connections for."""
+    halves = len({DATAVERSE_DATABASE, FINOPS_DATABASE}.intersection(settings.embedded_databases))
+    needed = settings.workers * (halves * settings.pool_size + WORKER_CONNECTIONS) + RESERVED_CONNECTIONS
+    if halves and needed > EMBEDDED_CONNECTIONS:
+        raise SettingError(
+            f"workers = {settings.workers} with pool_size = {settings.pool_size} need {needed} connections, but the "
+            f"embedded server takes {EMBEDDED_CONNECTIONS}: lower one of them, or set dataverse_dsn and finops_dsn to "
+            "a server of your own."
+        )
 
 
 def _check_exposed(settings: Settings) -> None:

@@ -1,66 +1,38 @@
-"""A Dataverse half on a PostgreSQL server of its own: migrated and seeded once, each test with its own rows."""
+"""A Dataverse half without the other: tests share it, each with its own rows."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import httpx
 import msgspec
 import pytest
 import uvicorn
+from tests.conftest import NewDatabase
+from tests.support.callers import CALLER
 
+from isthmus import solutions
 from isthmus.apps.change import Change, Operation
 from isthmus.apps.message import Message, Row
-from isthmus.apps.principal import Principal
 from isthmus.dataverse.app import DataverseApp
-from isthmus.dataverse.schema import migrate
-from isthmus.dataverse.seed import seed
 from isthmus.dataverse.webapi import WebApi
 from isthmus.metadata.catalog import Catalog
-from isthmus.solutions import catalog as shipped_catalog
-from isthmus.store.embedded import EmbeddedPostgres
-from isthmus.store.migrate import migrate as migrate_own
-
-ADMINISTRATOR = Principal(
-    "user",
-    "11111111-1111-4111-8111-111111111111",
-    "Test Administrator",
-    frozenset({"dataverse", "finops"}),
-    float("inf"),
-)
 
 Write = Callable[..., Awaitable[list[Change]]]
 
 
 @pytest.fixture(scope="session")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    return shipped_catalog()
+def catalog() -> Catalog:
+    return solutions.catalog()
 
 
 @pytest.fixture(scope="session")
-async def database(tmp_path_factory: pytest.TempPathFactory, catalog: Catalog) -> AsyncIterator[str]:
-    """The DSN of a migrated and seeded database."""
-    server = EmbeddedPostgres(Path(tmp_path_factory.mktemp("postgres")))
-    await server.start()
-    await server.ensure_database("dataverse_test")
-    dsn = server.dsn("dataverse_test")
-    connection = await asyncpg.connect(dsn)
-    await migrate_own(connection, "half")
-    await migrate(connection, catalog)
-    await seed(connection, catalog, [ADMINISTRATOR])
-    await connection.close()
-    yield dsn
-    await server.remove()
-
-
-@pytest.fixture(scope="session")
-async def app(database: str, catalog: Catalog) -> AsyncIterator[DataverseApp]:
-    app = await DataverseApp.open(database, catalog, size=5)
+async def app(templates: dict[str, str], new_database: NewDatabase, catalog: Catalog) -> AsyncIterator[DataverseApp]:
+    """The half alone: nothing of the shared data layer is registered on it."""
+    app = await DataverseApp.open(await new_database(templates["dataverse"]), catalog, size=5)
     yield app
     await app.close()
 
@@ -70,7 +42,7 @@ def write(app: DataverseApp) -> Write:
     """Run one message in a transaction of its own; returns its changes."""
 
     async def run(operation: Operation, table: str, *rows: Row, **options: Any) -> list[Change]:
-        async with app.context(ADMINISTRATOR, correlation_id="test") as context:
+        async with app.context(CALLER, correlation_id="test") as context:
             await app.execute(context, Message(operation=operation, table=table, rows=list(rows), **options))
             await context.commit()
         return context.changes
@@ -124,14 +96,15 @@ async def api(app: DataverseApp) -> AsyncIterator[Served]:
     web_api = WebApi(app)
 
     async def authenticated(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        scope["isthmus.principal"] = ADMINISTRATOR
+        scope["isthmus.principal"] = CALLER
         await web_api(scope, receive, send)
 
     config = uvicorn.Config(authenticated, host="127.0.0.1", port=0, lifespan="off", log_level="warning")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
+            await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     async with httpx.AsyncClient(timeout=30) as client:
         yield Served(f"http://127.0.0.1:{port}/api/data/v9.2", client)

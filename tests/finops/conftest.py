@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
+import uvicorn
+from tests.support.callers import CALLER
 
 from isthmus.apps.change import Change, Operation
 from isthmus.apps.message import Message, Row
-from isthmus.apps.principal import Principal
 from isthmus.finops.app import FinopsApp
+from isthmus.finops.odata import ODataService
 from isthmus.finops.schema import migrate, view_name
 from isthmus.metadata.catalog import Catalog
 from isthmus.solutions import catalog as shipped_catalog
-
-CALLER = Principal(
-    "user", "11111111-1111-4111-8111-111111111111", "Test User", frozenset({"dataverse", "finops"}), float("inf")
-)
+from isthmus.store.migrate import migrate as migrate_isthmus
 
 CUSTOMERS, VENDORS, PARTIES = "CustCustomerV3Entity", "VendVendorV2Entity", "DirPartyCDSEntity"
 GROUPS, TERMS = "CustCustomerGroupEntity", "PaymentTermEntity"
@@ -28,7 +29,16 @@ SETUP: tuple[tuple[str, dict[str, Any]], ...] = (
     ("CurrencyEntity", {"currencycode": "EUR", "name": "Euro"}),
     ("OMLegalEntity", {"legalentityid": "USMF", "name": "Contoso US"}),
     ("OMLegalEntity", {"legalentityid": "DEMF", "name": "Contoso Germany"}),
-    ("LedgerEntity", {"legalentityid": "USMF", "name": "USMF", "fiscalcalendar": "Fiscal", "chartofaccounts": "Shared", "accountingcurrency": "USD"}),
+    (
+        "LedgerEntity",
+        {
+            "legalentityid": "USMF",
+            "name": "USMF",
+            "fiscalcalendar": "Fiscal",
+            "chartofaccounts": "Shared",
+            "accountingcurrency": "USD",
+        },
+    ),
     (TERMS, {"dataareaid": "usmf", "name": "Net30", "description": "30 days net", "numberofdays": 30}),
     (TERMS, {"dataareaid": "demf", "name": "Net14", "description": "14 days net", "numberofdays": 14}),
     (GROUPS, {"dataareaid": "usmf", "customergroupid": "10", "description": "Wholesale", "paymenttermid": "Net30"}),
@@ -52,6 +62,7 @@ async def database(new_database: Callable[..., Awaitable[str]], catalog: Catalog
     """The address of a migrated database."""
     dsn = await new_database()
     connection = await asyncpg.connect(dsn)
+    await migrate_isthmus(connection, "half")
     await migrate(connection, catalog)
     await connection.close()
     return dsn
@@ -116,3 +127,50 @@ def read(app: FinopsApp) -> Read:
         return dict(record) if record else {}
 
     return run
+
+
+class Served:
+    """The half over HTTP; paths are below `/data`."""
+
+    def __init__(self, base: str, client: httpx.AsyncClient) -> None:
+        self.base = base
+        self.client = client
+
+    async def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.request(method, f"{self.base}/{path}", json=body, headers=sent)
+
+    async def get(self, path: str, **headers: str) -> Any:
+        """The JSON of a GET that succeeds."""
+        answer = await self("GET", path, **headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def refused(self, method: str, path: str, status: int, body: Any = None, **headers: str) -> str:
+        """The inner message of a request that fails with `status`."""
+        answer = await self(method, path, body, **headers)
+        assert answer.status_code == status, answer.text
+        error = answer.json()["error"]
+        assert error["code"] == "" and error["message"] == "An error has occurred."
+        assert error["innererror"]["stacktrace"] == ""
+        return str(error["innererror"]["message"])
+
+
+@pytest.fixture(scope="session")
+async def api(app: FinopsApp) -> AsyncIterator[Served]:
+    service = ODataService(app)
+
+    async def authenticated(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        scope["isthmus.principal"] = CALLER
+        await service(scope, receive, send)
+
+    config = uvicorn.Config(authenticated, host="127.0.0.1", port=0, lifespan="off", log_level="warning")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with httpx.AsyncClient(timeout=30) as client:
+        yield Served(f"http://127.0.0.1:{port}/data", client)
+    server.should_exit = True
+    await serving

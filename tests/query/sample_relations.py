@@ -131,6 +131,7 @@ CUSTOMER = relation(
         column("CustomerGroupId", Kind.TEXT),
         column("RowGuid", Kind.UUID),
         column("Flag", Kind.BOOLEAN),
+        column("Memo", Kind.TEXT, nullable=False),
     ],
     [
         Navigation(
@@ -187,7 +188,7 @@ create table sample.visit (accountid uuid, contactid uuid);
 create table sample.customer (
     dataareaid text not null, customeraccount text not null, organizationname text, creditlimit numeric, since date,
     changed timestamptz, onholdstatus integer, isonetime integer, visits integer, customergroupid text, rowguid uuid,
-    flag boolean
+    flag boolean, memo text not null default ''
 );
 create table sample.customergroup (dataareaid text not null, groupid text not null, description text);
 """
@@ -218,5 +219,6 @@ insert into sample.customer values
 ('usmf', 'US-002', 'contoso wholesale', 0, '1900-01-01', '1900-01-01 00:00:00+00', 0, 1, 0, '30', null, false),
 ('usmf', 'US-003', null, null, null, null, null, null, null, null, null, null),
 ('dat', 'US-001', '', 12.5, '2021-12-31', '2021-12-31 23:59:59+00', 3, 0, -1, '10', null, true);
+update sample.customer set memo = 'Noted' where customeraccount = 'US-002';
 insert into sample.customergroup values ('usmf', '10', 'Whole'), ('usmf', '30', null), ('dat', '10', 'Other');
 """

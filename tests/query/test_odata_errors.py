@@ -16,7 +16,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("", "query_syntax", "missing"),
     ("name eq", "query_syntax", "position 8"),
     ("name eq 'x", "query_syntax", "position 9"),
-    ("name eq 'O'Bryan'", "query_syntax", "position 11"),
+    ("name eq 'O'Bryan'", "query_syntax", "position 17"),
     ("name eq 'a' and", "query_syntax", "missing"),
     ("(name eq 'a'", "query_syntax", "')'"),
     ("name eq 'a')", "query_syntax", "position 12"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from tests.query.conftest import Matching
-from tests.query.sample_relations import account_id, contact_id
+from tests.query.sample_relations import ACCOUNT, CUSTOMER, ENTITIES, TABLES, account_id, contact_id
 
 from isthmus.query.model import Caller
+from isthmus.query.odata import parse_filter
+from isthmus.query.sql import compile_condition
 
 FILTERS: list[tuple[str, list[int]]] = [
     # comparisons; text has no case; null fits ne and not, and nothing else
@@ -53,7 +55,8 @@ FILTERS: list[tuple[str, list[int]]] = [
     ("opendate eq 2024-02-29", [1]),
     ("opendate eq '2024-02-29'", [1]),
     ("opendate gt 2024-02-29T20:00:00Z", [2, 6]),
-    ("opendate lt createdon", [1]),
+    ("opendate lt createdon", [1, 3]),
+    ("opendate eq createdon", [2, 6]),
     # logic
     ("name eq 'contoso' or revenue eq 0 and statecode eq 0", [1, 3]),
     ("(name eq 'contoso' or revenue eq 0) and statecode eq 1", []),
@@ -230,6 +233,9 @@ FINOPS_FILTERS: list[tuple[str, list[str]]] = [
     ("Flag eq Microsoft.Dynamics.DataEntities.NoYes'Yes'", ["dat:US-001", "usmf:US-001"]),
     ("RowGuid eq 11111111-1111-1111-1111-111111111111", ["usmf:US-001"]),
     ("RowGuid eq 00000000-0000-0000-0000-000000000000", ["dat:US-001", "usmf:US-002", "usmf:US-003"]),
+    ("Memo eq null", ["dat:US-001", "usmf:US-001", "usmf:US-003"]),
+    ("Memo eq ''", ["dat:US-001", "usmf:US-001", "usmf:US-003"]),
+    ("Memo ne null", ["usmf:US-002"]),
     ("CustomerGroup/Description eq 'whole'", ["usmf:US-001"]),
     ("dataareaid eq 'USMF' and customeraccount eq 'us-001'", ["usmf:US-001"]),
 ]
@@ -243,3 +249,10 @@ async def test_finops_filter_finds(customers: Matching, text: str, expected: lis
 async def test_wildcards_are_text_in_dataverse(matching: Matching) -> None:
     assert await matching("name eq 'contoso*'") == []
     assert await matching("endswith(name,'\\*?')") == [4]
+
+
+def test_an_index_on_lower_case_text_can_serve_a_text_comparison() -> None:
+    for table, tables in ((ACCOUNT, TABLES), (CUSTOMER, ENTITIES)):
+        name = "OrganizationName" if table is CUSTOMER else "name"
+        where = compile_condition(parse_filter(f"{name} eq 'x'", table, tables), "a", [])
+        assert where == f'lower(a."{name.lower()}") = lower($1::text)'

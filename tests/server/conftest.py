@@ -90,17 +90,21 @@ def data_dir() -> Iterator[Path]:
 async def environment(data_dir: Path) -> AsyncIterator[RunningEnvironment]:
     """A data directory on which nothing runs yet; whatever a test starts there is stopped after it."""
     running = RunningEnvironment(data_dir)
-    yield running
-    running.isthmus("down")
-    await running.postgres.remove()
+    try:
+        yield running
+    finally:
+        running.isthmus("down")
+        await running.postgres.remove()
 
 
 @pytest.fixture(scope="session")
 async def shared() -> AsyncIterator[RunningEnvironment]:
     """One environment with two workers, for tests that neither stop nor kill anything."""
     running = RunningEnvironment(Path(tempfile.mkdtemp(prefix="isthmus-test-")))
-    running.start(workers=2)
-    yield running
-    assert running.isthmus("down").returncode == 0
-    await running.postgres.remove()
-    shutil.rmtree(running.data_dir)
+    try:
+        running.start(workers=2)
+        yield running
+        assert running.isthmus("down").returncode == 0
+    finally:
+        await running.postgres.remove()
+        shutil.rmtree(running.data_dir)

@@ -233,6 +233,16 @@ async def test_a_start_that_fails_says_why_and_leaves_nothing(environment: Runni
     assert environment.start().state == "running"
 
 
+async def test_down_while_it_is_starting_leaves_nothing(environment: RunningEnvironment) -> None:
+    starting = asyncio.create_task(asyncio.to_thread(environment.start))
+    await until(lambda: environment.state.supervisor is not None)
+    assert (await asyncio.to_thread(environment.isthmus, "down")).returncode == 0
+    with pytest.raises(Unavailable):
+        await starting
+    assert environment.state.state == "stopped"
+    assert not environment.postgres.running()
+
+
 async def test_a_worker_that_cannot_open_the_environment_says_why(environment: RunningEnvironment) -> None:
     (environment.data_dir / "fail_open").touch()
     with pytest.raises(Unavailable, match="could not start: the environment was told not to open"):

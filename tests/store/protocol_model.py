@@ -19,9 +19,9 @@ Mutant = Literal[
     "early_cleanup",
     "late_cleanup",
 ]
-"""What is spoiled: recovery that only reads; the published order (partner commits, then origin); a decision written after
-the origin's COMMIT; a coordinator that takes a lost connection at COMMIT for an abort; recovery's 'aborted' removed while
-the save is still on its way; a decision removed although a backup of the partner may come back."""
+"""What is spoiled: recovery that only reads; the published order (partner commits, then origin); a decision written
+after the origin's COMMIT; a coordinator that takes a lost connection at COMMIT for an abort; recovery's 'aborted'
+removed while the save is still on its way; a decision removed although a backup of the partner may come back."""
 
 
 class State(NamedTuple):

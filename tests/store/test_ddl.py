@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+from tests.conftest import NewDatabase
 
 from isthmus.errors import Rejected
 from isthmus.store.ddl import (
@@ -45,11 +46,9 @@ NAMES = ViewDefinition(SCHEMA, "names", f'select g."name" from {SCHEMA}."group" 
 
 
 @pytest.fixture
-async def connection(postgres_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(postgres_dsn)
-    await connection.execute(f"drop schema if exists {SCHEMA} cascade")
+async def connection(new_database: NewDatabase) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(await new_database())
     yield connection
-    await connection.execute(f"drop schema if exists {SCHEMA} cascade")
     await connection.close()
 
 

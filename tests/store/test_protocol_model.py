@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 
 import pytest
-
 from tests.store.protocol_model import Mutant, State, is_settled, moves, violation
 
 

@@ -8,7 +8,6 @@ other text must be the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -92,13 +91,17 @@ class Oracle:
         found = await self._finops.fetchrow(f"select * from {self._view(table_map)} where recid = $1", recid)
         return dict(found) if found else None
 
+    async def finops_rows(self, table_map: TableMap) -> list[Values]:
+        """All records of the map's entity."""
+        return [dict(found) for found in await self._finops.fetch(f"select * from {self._view(table_map)}")]
+
     async def dataverse_row(self, table: str, row_id: UUID) -> Values | None:
         """A row as it is stored."""
         key = self.catalog.tables[table].primary_id
         found = await self._dataverse.fetchrow(f'select * from dataverse."{table}" where "{key}" = $1', row_id)
         return dict(found) if found else None
 
-    async def takes_part_from_finops(self, table_map: TableMap, record: Values) -> bool:
+    def takes_part_from_finops(self, table_map: TableMap, record: Values) -> bool:
         """Whether a record passes the map's F&O filter."""
         fields = self.catalog.entities[table_map.entity].field
         symbols = {
@@ -108,7 +111,7 @@ class Oracle:
         }
         return holds(table_map.finops_filter, record, symbols)
 
-    async def takes_part_from_dataverse(self, table_map: TableMap, row: Values) -> bool:
+    def takes_part_from_dataverse(self, table_map: TableMap, row: Values) -> bool:
         """Whether a row passes the map's Dataverse filter and, in a company-specific table, has a company."""
         company = self.catalog.tables[table_map.table].company_column
         return (company is None or row[company] is not None) and holds(table_map.dataverse_filter, row, {})
@@ -119,11 +122,10 @@ class Oracle:
         wanted: dict[str, Any] = {}
         for text in table_map.integration_key:
             row = _row_of(table_map, text)
-            leaf = Path(text).leaf(table, self.catalog)
             value = record.get("dataareaid") if row is None else self.to_dataverse(table_map, row, record)
             wanted[text] = _folded(value)
-            if leaf.type.is_text and wanted[text] is not None:
-                wanted[text] = str(wanted[text])
+            if wanted[text] is None:
+                return []
         plain = [Path(text) for text in wanted if not Path(text).is_lookup]
         conditions = " and ".join(_equals(table.column[path.head], n) for n, path in enumerate(plain, 1)) or "true"
         rows = await self._dataverse.fetch(
@@ -209,34 +211,177 @@ class Oracle:
         """Where the two are not equal under the map.
 
         `sent` are the F&O fields that the last change on `origin` gave (None: all of them): their values must have
-        crossed in that direction. Any other pair must agree in one direction of its row; where a row goes the other
-        way only, two empty values agree.
+        crossed in that direction. Any other pair must agree in a direction of its row. A row that only goes towards
+        the origin brings constants and computed values; there two empty values agree.
         """
         table, found = self.catalog.tables[table_map.table], []
         for mapping in table_map.rows:
-            forward = mapping.to_dataverse and mapping.dataverse is not None
-            backward = mapping.to_finops and mapping.finops is not None
             path = Path(mapping.dataverse) if mapping.dataverse else None
+            name = (mapping.finops or "").lower()
             stands = await self.follow(table, row, path) if path else None
-            field = (mapping.finops or "").lower()
-            problems = []
-            if forward and path:
+            wrong: dict[str, str] = {}
+            if mapping.to_dataverse and path:
                 expected = self.to_dataverse(table_map, mapping, record)
                 if not _same(expected, stands, by_name=path.is_lookup):
-                    problems.append(f"{mapping.dataverse} holds {stands!r}, expected {expected!r}")
-            if backward:
-                expected = await self._first_value(table_map, field, row)
-                if not _same(expected, record[field], by_name=bool(path and path.is_lookup)):
-                    problems.append(f"{field} holds {record[field]!r}, expected {expected!r}")
-            crossed = sent is None or field in sent
-            with_origin = forward if origin == "finops" else backward
-            if crossed and with_origin:
-                wrong = problems[:1] if origin == "finops" else problems[-1:] if backward else []
-                if origin == "finops" and not (forward and problems and "expected" in problems[0]):
-                    wrong = []
-                strict = await self._strict(table_map, mapping, record, row, origin)
-                found += [f"row {mapping.row} {mapping.finops} {mapping.arrow} {mapping.dataverse}: {p}" for p in strict]
-                del wrong
-            elif problems and len(problems) == forward + backward and not self._both_empty(table_map, field, record, stands):
-                found.append(f"row {mapping.row} {mapping.finops} {mapping.arrow} {mapping.dataverse}: {problems[0]}")
+                    wrong["finops"] = f"{path.text} holds {stands!r}, expected {expected!r}"
+            if mapping.to_finops and name:
+                expected = await self._to_finops_first(table_map, name, row)
+                if not _same(expected, record[name], by_name=path is not None and path.is_lookup):
+                    wrong["dataverse"] = f"{mapping.finops} holds {record[name]!r}, expected {expected!r}"
+            directions = {
+                half for half, goes in (("finops", mapping.to_dataverse), ("dataverse", mapping.to_finops)) if goes
+            }
+            if origin in directions and (sent is None or name in sent):
+                directions = {origin}
+            elif origin not in directions and (not name or path is None or self._is_nothing(table_map, name, record)):
+                continue
+            if directions <= wrong.keys():
+                label = f"row {mapping.row} [{mapping.finops or ''} {mapping.arrow} {mapping.dataverse or ''}]"
+                found.append(f"{label}: {wrong[sorted(directions)[0]]}")
         return found
+
+    def to_dataverse(self, table_map: TableMap, mapping: FieldMapping, record: Values) -> Any:
+        """What the Dataverse end of a row holds for a record. NoCounterpart when its value map has no entry."""
+        column = Path(mapping.dataverse or "").leaf(self.catalog.tables[table_map.table], self.catalog)
+        default = mapping.transform.default
+        if not mapping.finops:
+            return _column_constant(column, default)
+        field = self.catalog.entities[table_map.entity].field[mapping.finops.lower()]
+        value = record[field.column]
+        if mapping.transform.value_map is not None:
+            said = value if field.type is FieldType.STRING else self._symbol(field, value)
+            entries = {key.lower(): target for key, target in mapping.transform.value_map.items()}
+            if said.lower() in entries:
+                return _column_constant(column, entries[said.lower()])
+            if value != NOTHING[field.type]:
+                raise NoCounterpart(f"{field.name}={value}")
+            return None
+        if field.type in BECOMES_NULL and value == NOTHING[field.type]:
+            return _column_constant(column, default)
+        if Path(mapping.dataverse or "").is_lookup and value == NOTHING[field.type]:
+            return None
+        if field.type is FieldType.ENUM and column.type.is_text:
+            return self._symbol(field, value) or None
+        return _as_column(value, column)
+
+    async def to_finops(self, table_map: TableMap, mapping: FieldMapping, row: Values) -> Any:
+        """What the F&O end of a row holds for a Dataverse row. NoCounterpart when its value map has no entry."""
+        field = self.catalog.entities[table_map.entity].field[(mapping.finops or "").lower()]
+        default = self._field_constant(field, mapping.transform.default)
+        if not mapping.dataverse:
+            return default
+        table, path = self.catalog.tables[table_map.table], Path(mapping.dataverse)
+        value = await self.follow(table, row, path)
+        if value is None:
+            return default
+        column = path.leaf(table, self.catalog)
+        if mapping.transform.value_map is not None:
+            for symbol, target in mapping.transform.value_map.items():
+                known = field.type is not FieldType.ENUM or self._value_of(field, symbol) is not None
+                if target != "" and known and _same(_column_constant(column, target), value, by_name=True):
+                    return self._field_constant(field, symbol)
+            raise NoCounterpart(f"{path.text}={value}")
+        if field.type is FieldType.ENUM and column.type.is_text:
+            return self._value_of(field, value)
+        return _as_field(value, field)
+
+    async def _to_finops_first(self, table_map: TableMap, field: str, row: Values) -> Any:
+        """The value of a field that several columns lead to: the first that is one."""
+        nothing = NOTHING[self.catalog.entities[table_map.entity].field[field].type]
+        for mapping in table_map.rows:
+            if mapping.to_finops and (mapping.finops or "").lower() == field:
+                value = await self.to_finops(table_map, mapping, row)
+                if value != nothing:
+                    return value
+        return nothing
+
+    def _is_nothing(self, table_map: TableMap, field: str, record: Values) -> bool:
+        return bool(record[field] == NOTHING[self.catalog.entities[table_map.entity].field[field].type])
+
+    def _field_constant(self, field: EntityField, text: str | None) -> Any:
+        if text is None or text == "":
+            return NOTHING[field.type]
+        if field.type is FieldType.ENUM:
+            return self._value_of(field, text)
+        if field.type is FieldType.BOOLEAN:
+            return text.lower() in ("true", "yes", "1")
+        return text if field.type is FieldType.STRING else _as_field(Decimal(text), field)
+
+    def _symbol(self, field: EntityField, value: Any) -> str:
+        if field.type is FieldType.BOOLEAN:
+            return "true" if value else "false"
+        members = self.catalog.enums[field.enum or ""].members
+        return next((member.symbol for member in members if member.value == value), "")
+
+    def _value_of(self, field: EntityField, symbol: str) -> int | None:
+        members = self.catalog.enums[field.enum or ""].members
+        return next((member.value for member in members if member.symbol.lower() == symbol.lower()), None)
+
+    def _view(self, table_map: TableMap) -> str:
+        return f'finops."{view_name(self.catalog, self.catalog.entities[table_map.entity])}"'
+
+
+def _row_of(table_map: TableMap, path: str) -> FieldMapping | None:
+    """The row that maps a part of the integration key; None for the company, which is implied."""
+    for row in table_map.rows:
+        if row.dataverse and row.finops and row.dataverse.lower() == path.lower():
+            return row
+    return None
+
+
+def _column_constant(column: Column, text: str | None) -> Any:
+    if text is None or (text == "" and not column.type.is_text):
+        return None
+    if column.type is ColumnType.BOOLEAN:
+        return text.lower() in ("true", "yes", "1")
+    if column.type.is_text:
+        return text or None
+    return _as_column(Decimal(text), column)
+
+
+def _as_column(value: Any, column: Column) -> Any:
+    """A value of F&O in the type of a column."""
+    if column.type.is_text:
+        return str(value)
+    if column.is_date_only and isinstance(value, datetime):
+        return value.astimezone(UTC).date()
+    if column.type is ColumnType.DATE_TIME and not column.is_date_only and not isinstance(value, datetime):
+        return datetime.combine(value, time(), UTC)
+    if column.type is ColumnType.DOUBLE:
+        return float(value)
+    if column.type.is_choice or column.type in (ColumnType.INTEGER, ColumnType.BIG_INT):
+        return int(value)
+    if column.type is ColumnType.BOOLEAN:
+        return bool(value)
+    return value
+
+
+def _as_field(value: Any, field: EntityField) -> Any:
+    """A value of Dataverse in the type of a field."""
+    if field.type is FieldType.STRING:
+        return str(value)
+    if field.type is FieldType.DATE and isinstance(value, datetime):
+        return value.astimezone(UTC).date()
+    if field.type is FieldType.DATE_TIME and not isinstance(value, datetime):
+        return datetime.combine(value, time(), UTC)
+    if field.type is FieldType.TIME and isinstance(value, datetime):
+        return value.hour * 3600 + value.minute * 60 + value.second
+    if field.type is FieldType.REAL:
+        return Decimal(str(value))
+    if field.type in (FieldType.INT, FieldType.INT64, FieldType.ENUM):
+        return int(value)
+    return value
+
+
+def _same(expected: Any, stands: Any, *, by_name: bool) -> bool:
+    if by_name and isinstance(expected, str | None) and isinstance(stands, str | None):
+        return (expected or "").lower() == (stands or "").lower()
+    return bool(expected == stands)
+
+
+def _folded(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _equals(column: Column, number: int) -> str:
+    return f'lower("{column.name}") = ${number}' if column.type.is_text else f'"{column.name}" = ${number}'

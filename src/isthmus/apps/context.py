@@ -54,6 +54,7 @@ class Context:
         self.finish: Finish = _commit_alone
         self.shared: dict[type, Any] = {}
         self.deferred = False
+        self._settled = False
         self._closers: list[Callable[[], Awaitable[None]]] = []
 
     @property
@@ -77,10 +78,19 @@ class Context:
         """Have `closer` called when the context is left, before its own transaction is closed."""
         self._closers.append(closer)
 
+    async def settle(self) -> None:
+        """Run what waits for the end of the transaction: afterwards both halves show what will be committed.
+
+        An answer that shows the row is made after this and before `commit`; a second call does nothing.
+        """
+        if not self._settled:
+            self._settled = True
+            with self.stages.stage("sync"):
+                await self.app.pipeline.run_before_commit(self)
+
     async def commit(self) -> None:
-        """Run what waits for the end of the transaction, then commit it: here alone, or on both halves."""
-        with self.stages.stage("sync"):
-            await self.app.pipeline.run_before_commit(self)
+        """Settle, then commit: here alone, or on both halves."""
+        await self.settle()
         with self.stages.stage("commit"):
             await self.finish(self)
         crash_point("before_answer")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import shutil
+import sys
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
@@ -126,8 +128,9 @@ def _what_next(state: State, settings: Settings, screen: Screen) -> None:
 
     screen.heading("Everything above was true on both halves. The environment goes on running.")
     describe(state, settings)
+    command = "isthmus" if shutil.which("isthmus") else sys.argv[0]
     directory = "" if settings.data_dir == config.load({}).data_dir else f" --data-dir {settings.data_dir}"
-    curl = f'curl --cacert {state.ca_file} -H "Authorization: Bearer $(isthmus token{directory})"'
+    curl = f'curl --cacert {state.ca_file} -H "Authorization: Bearer $({command} token{directory})"'
     account = "accounts?\\$select=name,creditlimit&\\$filter=accountnumber%20eq%20'US-001'"
     customer = "CustomersV3(dataAreaId='usmf',CustomerAccount='US-001')"
     screen.heading("Try next")
@@ -136,7 +139,7 @@ def _what_next(state: State, settings: Settings, screen: Screen) -> None:
         f'{curl} "{state.finops_url}/{customer}?\\$select=CreditLimit"',
         f"{curl} -X PATCH -H 'Content-Type: application/json' -d '{{\"CreditLimit\": 4000}}' "
         f'"{state.finops_url}/{customer}"',
-        f"isthmus status{directory}",
-        f"isthmus down{directory}",
+        f"{command} status{directory}",
+        f"{command} down{directory}",
     ):
         screen.console.print(f"  {line}", markup=False, soft_wrap=True)

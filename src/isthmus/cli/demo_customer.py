@@ -61,9 +61,8 @@ class Customer(AbstractContextManager["Customer"]):
 
     def __enter__(self) -> Self:
         # One attempt: the demo kills the server under a request and must not send it again.
-        client = DataverseClient(
-            self._log_in.base_url, _credential(self._data_dir), config=DataverseConfig(http_retries=1)
-        )
+        credential = self._open.enter_context(_credential(self._data_dir))
+        client = DataverseClient(self._log_in.base_url, credential, config=DataverseConfig(http_retries=1))
         self.dataverse = self._open.enter_context(client)
         self.finops = self._open.enter_context(self._log_in.finops())
         return self

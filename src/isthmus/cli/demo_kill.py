@@ -17,12 +17,12 @@ from isthmus.cli.demo_customer import Customer, View
 from isthmus.cli.demo_log_in import LogIn
 from isthmus.cli.demo_screen import Screen
 from isthmus.cli.demo_stories import check_equal, expect
-from isthmus.cli.down import down
+from isthmus.cli.down import stop
 from isthmus.cli.up import start_detached
 from isthmus.clock import monotonic
 from isthmus.config import Settings
 from isthmus.environments.databases import HALVES, database_address
-from isthmus.errors import Bug, IsthmusError
+from isthmus.errors import Bug
 from isthmus.server.state import State, current_state, send_signal
 
 LIMIT = "Credit limit"
@@ -59,16 +59,18 @@ def kill_and_restart(settings: Settings, screen: Screen, kill: Kill, limit: int)
     """Start the server so that it dies within a save, save, kill what is left of it, start it again, compare both
     halves. Raises Bug when they are not as the protocol promises."""
     screen.heading(f"kill -9 {kill.where}")
-    if down(data_dir=settings.data_dir):
-        raise IsthmusError(f"the environment on {settings.data_dir} could not be stopped.")
+    started = monotonic()
+    stop(settings)
     state = _start_to_crash(settings, kill.crash_point)
+    screen.step(f"Stopped, and started with ISTHMUS_CRASH_POINT={kill.crash_point}", monotonic() - started)
     with Customer(LogIn.to(state, settings), settings.data_dir) as customer:
         account_id = customer.find()
         before = customer.view(account_id)
         _save_killed(customer, account_id, screen, limit)
     _kill_rest(settings.data_dir)
     left = asyncio.run(_in_doubt(settings))
-    screen.note(f"The server is dead. Prepared and in doubt: {', '.join(left) or 'nothing'}.")
+    screen.note("The server is dead; PostgreSQL still holds, prepared and in doubt:")
+    screen.note("\n  ".join(left) or "nothing")
     started = monotonic()
     state = start_detached(settings)
     screen.step("Started again", monotonic() - started)
@@ -87,7 +89,7 @@ def _save_killed(customer: Customer, account_id: str, screen: Screen, limit: int
         customer.change_in_dataverse(account_id, creditlimit=limit)
     except (requests.exceptions.RequestException, HttpError) as error:
         screen.step(f"Dataverse (SDK): records.update, creditlimit {limit}", monotonic() - started)
-        screen.note(f"No answer: {type(error).__name__}.")
+        screen.note(f"No answer ({type(error).__name__}).")
         return
     raise Bug("the server should have died within this save, but it answered.")
 

@@ -29,10 +29,14 @@ def down(*, data_dir: DataDir = None) -> int:
     if not settings.data_dir.exists():
         print(f"Nothing runs: there is no {settings.data_dir}.", file=sys.stderr)
         return exit_codes.OK
-    ran = _stop_supervisor(settings)
-    ran = _stop_leftovers(settings) or ran
-    print("Stopped." if ran else f"Nothing runs on {settings.data_dir}.", file=sys.stderr)
+    print("Stopped." if stop(settings) else f"Nothing runs on {settings.data_dir}.", file=sys.stderr)
     return exit_codes.OK
+
+
+def stop(settings: Settings) -> bool:
+    """Stop everything that this data directory started; False when nothing ran. Raises Unavailable when it won't."""
+    ran = _stop_supervisor(settings)
+    return _stop_leftovers(settings) or ran
 
 
 def _stop_supervisor(settings: Settings) -> bool:

@@ -28,9 +28,10 @@ async def cascade_delete(app: DataverseApp, context: Context, table: Table, ids:
     going: set[UUID] = context.shared.setdefault(_Going, _Going())
     going.update(ids)
     found = await _pointing(app, context, table, _relationships(app.catalog, table), ids)
-    pointing = [
-        (relationship, [row_id for row_id in children if row_id not in going]) for relationship, children in found
-    ]
+    pointing = []
+    for relationship, children in found:
+        await _let_go(app, context, relationship, [row_id for row_id in children if row_id in going], ids)
+        pointing.append((relationship, [row_id for row_id in children if row_id not in going]))
     for relationship, children in pointing:
         if relationship.cascade.delete == "Restrict" and children:
             raise Conflict(
@@ -48,6 +49,19 @@ async def cascade_delete(app: DataverseApp, context: Context, table: Table, ids:
                 unlinked = {} if wanted else dict.fromkeys([relationship.column])
                 await _send(app, context, operation, relationship.referencing, left, unlinked)
     going.difference_update(ids)
+
+
+async def _let_go(
+    app: DataverseApp, context: Context, relationship: OneToMany, children: list[UUID], ids: list[Any]
+) -> None:
+    """Clear the lookups of rows that are about to be deleted themselves, so that foreign keys let `ids` go first."""
+    referencing = app.catalog.table(relationship.referencing)
+    column = referencing.column[relationship.column]
+    if column.is_polymorphic or set(children) <= set(ids):
+        return
+    key, lookup = quote_identifier(referencing.primary_id), quote_identifier(column.name)
+    sql = f"update {sql_name(referencing)} set {lookup} = null where {key} = any($1::uuid[])"  # noqa: S608
+    await context.transaction.run(sql, children)
 
 
 async def cascade_assign(app: DataverseApp, context: Context, table: Table, changes: list[Change]) -> None:

@@ -29,6 +29,8 @@ from isthmus.metadata.table_map import FieldMapping, TableMap
 from isthmus.metadata.types import FIELD_POSTGRES, ColumnType
 from isthmus.query.quoting import quote_identifier, quote_literal
 
+NUMBERS = (ColumnType.INTEGER, ColumnType.BIG_INT, ColumnType.DECIMAL, ColumnType.MONEY, ColumnType.DOUBLE)
+
 
 def compile_to_dataverse(table_map: TableMap, catalog: Catalog, sources: DataSources) -> Leg:
     """The F&O -> Dataverse leg. Rejected when a row cannot be compiled (isthmus check finds it first)."""
@@ -59,6 +61,7 @@ def compile_to_dataverse(table_map: TableMap, catalog: Catalog, sources: DataSou
         resolved=tuple(paths),
         triggers=_triggers(entity, rows, passes.fields),
         filter_columns=frozenset(_physical(entity, name) for name in passes.fields),
+        one_way=frozenset(value_name(path) for row, path in rows if not row.to_finops),
         roots=_roots(entity, sources, read),
         paths=paths,
         key_names=frozenset(name.lower() for name in keys),
@@ -176,7 +179,7 @@ def _resolve(table_map: TableMap, table: Table, paths: list[MapPath], catalog: C
         columns[head] = f"l{number}.id"
         if parts[0].head.is_polymorphic:
             columns[parts[0].head.type_column] = f"l{number}.type"
-        given = " and ".join(f"s.{quote_identifier(value_name(part))} is not null" for part in parts)
+        given = " and ".join(_names_a_row(part) for part in parts)
         missing.append(_missing(given, f"l{number}.id", head))
     source += _match(table_map, table, columns, catalog)
     return resolve_sql("coalesce(s.target, m.id)", columns, missing, source)
@@ -184,6 +187,12 @@ def _resolve(table_map: TableMap, table: Table, paths: list[MapPath], catalog: C
 
 def _missing(given: str, found: str, column: str) -> str:
     return f"case when {given} and {found} is null then {quote_literal(column)} end"
+
+
+def _names_a_row(part: MapPath) -> str:
+    """SQL that holds where a part of a natural key has a value: F&O's number without one is 0."""
+    value = f"s.{quote_identifier(value_name(part))}"
+    return f"{value} <> 0" if part.leaf.type in NUMBERS else f"{value} is not null"
 
 
 def _company_lookup(path: MapPath, catalog: Catalog) -> bool:

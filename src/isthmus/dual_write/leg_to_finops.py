@@ -104,6 +104,7 @@ def compile_to_finops(table_map: TableMap, catalog: Catalog, sources: DataSource
         resolved=tuple((row.finops or "").lower() for _, row in key_rows(table_map, catalog) if row),
         triggers={table.logical_name: _triggers(rows, table, passes.fields)},
         filter_columns=frozenset((table.logical_name, name) for name in passes.fields),
+        one_way=frozenset((row.finops or "").lower() for row, _ in rows if not row.to_dataverse),
         roots={},
         paths={},
         key_names=frozenset(path.head.name for path, row in key_rows(table_map, catalog) if row),

@@ -28,6 +28,9 @@ from isthmus.store.two_phase import Resolve, commit_both
 Refused = Callable[[Context, IsthmusError], Awaitable[None]]
 """Told of each save that live sync refused, outside of the save's own transaction."""
 
+Hit = dict[str, frozenset[str]]
+"""Columns of a changed row that concern a leg, each with the destination values that follow from it."""
+
 MAX_ROUNDS = 8
 """Times that changes may go back and forth in one save before two rules are taken to contradict each other."""
 
@@ -133,15 +136,14 @@ class LiveSync:
     async def _touched(self, context: Context, changes: list[Change]) -> dict[str, Touched]:
         """Which records of which legs these changes concern, and which destination values follow from them."""
         touched: dict[str, Touched] = {}
-        elsewhere: dict[tuple[str, str], dict[RowId, frozenset[str]]] = {}
+        elsewhere: dict[tuple[str, str], dict[RowId, Hit]] = {}
         for change in changes:
             for leg in self._legs.of_table(context.half, change.table):
-                columns = change.columns - change.given if change.through == leg.name else change.columns
                 if change.operation is Operation.DELETE:
                     if change.table == leg.root and change.through != leg.name:
                         touched.setdefault(leg.name, Touched()).deletes.append(change.id)
                     continue
-                hit = columns & leg.triggers[change.table].keys()
+                hit = _news_of(leg, change)
                 if not hit:
                     continue
                 if change.table == leg.root:
@@ -149,7 +151,7 @@ class LiveSync:
                     _add(touched.setdefault(leg.name, Touched()), leg, change.table, change.id, hit, everything=is_new)
                 else:
                     rows = elsewhere.setdefault((leg.name, change.table), {})
-                    rows[change.id] = rows.get(change.id, frozenset()) | hit
+                    rows[change.id] = {**rows.get(change.id, {}), **hit}
         for (name, table), rows in elsewhere.items():
             leg = self._legs.by_map[name, context.half]
             for record in await context.transaction.rows(leg.roots[table], list(rows)):
@@ -202,10 +204,23 @@ class LiveSync:
         return keys
 
 
-def _add(touched: Touched, leg: Leg, table: str, root: RowId, hit: frozenset[str], *, everything: bool = False) -> None:
+def _news_of(leg: Leg, change: Change) -> Hit:
+    """What of a change the leg's destination has not seen. What it sent itself is no news to it, but for the values
+    of rows that go this way only."""
+    hit = {}
+    for column, outputs in leg.triggers[change.table].items():
+        if column in change.columns:
+            is_echo = change.through == leg.name and column in change.given
+            news = outputs & leg.one_way if is_echo else outputs
+            if news or not is_echo:
+                hit[column] = news
+    return hit
+
+
+def _add(touched: Touched, leg: Leg, table: str, root: RowId, hit: Hit, *, everything: bool = False) -> None:
     """Note the destination values that follow from a change of these columns; all, when the record may be new there."""
     known = touched.upserts.get(root, set())
     if everything or known is None or not leg.filter_columns.isdisjoint((table, column) for column in hit):
         touched.upserts[root] = None
     else:
-        touched.upserts[root] = known.union(*(leg.triggers[table][column] for column in hit))
+        touched.upserts[root] = known.union(*hit.values())

@@ -38,7 +38,7 @@ class Environment:
         dataverse_app: DataverseApp,
         finops_app: FinopsApp,
         recovery: Recovery,
-        recovery_pools: dict[Half, asyncpg.Pool],
+        recovery_pools: dict[str, asyncpg.Pool],
     ) -> None:
         self.control = control
         self.dataverse_app = dataverse_app
@@ -65,7 +65,7 @@ class Environment:
         }
         control = await asyncpg.create_pool(database_address(settings, "control"), min_size=1, max_size=4)
         link: str = await control.fetchval("select value from isthmus.setting where name = 'link'")
-        recovery_pools = {
+        recovery_pools: dict[str, asyncpg.Pool] = {
             half: await asyncpg.create_pool(address, min_size=1, max_size=2, server_settings={"lock_timeout": "3s"})
             for half, address in addresses.items()
         }

@@ -225,8 +225,14 @@ async def _keep_one_primary(context: Context, planned: Writes, rows: list[RowWri
 
 
 async def hand_over_primary(context: Context, planned: Writes, table: FinopsTable, recids: Sequence[int]) -> None:
-    """Plan that the oldest remaining row of each group becomes primary when its primary row is deleted."""
+    """Plan that the oldest remaining row of each group becomes primary when its primary row is deleted.
+
+    Their parties get a new version in any case: they are without an address that they had.
+    """
     columns = PRIMARY_GROUPS[table.name]
+    parties = f"select distinct party from {table_sql_name(table)} where recid = any($1::bigint[])"  # noqa: S608
+    owners = [record["party"] for record in await context.transaction.rows(parties, list(recids))]
+    planned.touch(planned.catalog.finops_tables["DirPartyTable"], owners)
     same = " and ".join(f"t.{quote_identifier(column)} = d.{quote_identifier(column)}" for column in columns)
     name = table_sql_name(table)
     sql = f"""select min(t.recid) as recid from {name} d join {name} t on {same} and t.recid <> all($1::bigint[])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,11 @@ async def create(app: FinopsApp, context: Context, message: Message, sources: Da
     """Make the records of a message; their RecIds are set in its rows."""
     asked_for = app.pipeline.images(Operation.CREATE, message.table)
     columns = images.needed_columns(sources, _fields(sources, message.rows, asked_for))
-    await app.counters.reserve_recids(len(message.rows) * len(sources.sources))
+    recids = await app.counters.take_recids(len(message.rows) * len(sources.sources))
     planned = writes.Writes(app.catalog)
-    records = [_record(app, sources, planned, row, None) for row in message.rows]
+    records = [_record(app, sources, planned, row, None, recids) for row in message.rows]
     await _plan(app, context, sources, records, columns)
+    app.counters.return_recids(recids)
     for row, record in zip(message.rows, records, strict=True):
         row.id = record.recids[sources.root.name]
     await _write(app, context, planned, message)
@@ -46,10 +48,11 @@ async def update(app: FinopsApp, context: Context, message: Message, sources: Da
     for row in message.rows:
         row.before = _fields_of(sources, found[_recid(row)])
         _check_keys(sources, row)
-    await app.counters.reserve_recids(len(message.rows) * len(sources.sources))
+    recids = await app.counters.take_recids(len(message.rows) * len(sources.sources))
     planned = writes.Writes(app.catalog)
-    records = [_record(app, sources, planned, row, found[_recid(row)]) for row in message.rows]
+    records = [_record(app, sources, planned, row, found[_recid(row)], recids) for row in message.rows]
     await _plan(app, context, sources, records, columns)
+    app.counters.return_recids(recids)
     await _write(app, context, planned, message)
     for row, record in zip(message.rows, records, strict=True):
         row.after = _after(record, columns)
@@ -78,13 +81,10 @@ def _recid(row: Row) -> int:
 
 
 def _fields(sources: DataSources, rows: list[Row], asked_for: Iterable[str]) -> set[str]:
-    """The fields that have to be read: those given, those that steps ask for, and the keys of the root."""
+    """The fields that have to be read: those given, those that steps ask for, and the keys."""
     fields = {name for row in rows for name in row.values}
     fields.update(name for name in asked_for if name in sources.fields)
-    for key in sources.entity.keys:
-        binding = sources.fields.get(key.lower())
-        if binding is not None and binding.source == sources.root.name:
-            fields.add(binding.name)
+    fields.update(key.lower() for key in sources.entity.keys)
     return fields
 
 
@@ -133,14 +133,21 @@ def _check_keys(sources: DataSources, row: Row) -> None:
             )
 
 
-def _record(app: FinopsApp, sources: DataSources, planned: writes.Writes, row: Row, image: Image | None) -> Record:
+def _record(
+    app: FinopsApp,
+    sources: DataSources,
+    planned: writes.Writes,
+    row: Row,
+    image: Image | None,
+    new_recids: deque[int],
+) -> Record:
     company = row.values.get(COMPANY) if image is None else image.get((sources.root.name, COMPANY))
     asked = {
         name: convert(sources.fields[name].field, value, app.catalog.enums)
         for name, value in row.given.items()
         if name in sources.fields
     }
-    return Record(sources, planned, app.counters, company or app.default_company, row.values, asked, image)
+    return Record(sources, planned, new_recids, company or app.default_company, row.values, asked, image)
 
 
 async def _plan(
@@ -179,7 +186,7 @@ async def _write(app: FinopsApp, context: Context, planned: writes.Writes, messa
     await _number(app, planned)
     await table_methods.before_write(app, context, planned)
     await planned.run(context, message.through)
-    await references.check(app, context, planned)
+    await references.check(app, context, planned, app.compiled[message.table])
 
 
 async def _number(app: FinopsApp, planned: writes.Writes) -> None:

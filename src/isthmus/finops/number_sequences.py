@@ -46,18 +46,19 @@ class Counters:
     async def close(self) -> None:
         await self._pool.close()
 
-    async def reserve_recids(self, count: int) -> None:
-        """Make sure that `count` calls of `next_recid` succeed."""
-        missing = count - len(self._recids)
-        if missing > 0:
-            blocks = -(-missing // RECID_BLOCK)
+    async def take_recids(self, count: int) -> deque[int]:
+        """RecIds for one message; those it does not use go back with `return_recids`."""
+        while len(self._recids) < count:
+            blocks = -(-(count - len(self._recids)) // RECID_BLOCK)
             sql = "select nextval('isthmus.recid') as first from generate_series(1, $1)"
             for record in await self._pool.fetch(sql, blocks):
                 self._recids.extend(range(record["first"], record["first"] + RECID_BLOCK))
+        return deque(self._recids.popleft() for _ in range(count))
 
-    def next_recid(self) -> int:
-        """A RecId that was reserved."""
-        return self._recids.popleft()
+    def return_recids(self, recids: deque[int]) -> None:
+        """Keep what a message took and did not use, for the next one."""
+        self._recids.extendleft(reversed(recids))
+        recids.clear()
 
     async def numbers(self, name: str, company: str, count: int) -> list[str]:
         """The next `count` numbers of a sequence, formatted; `company` counts for a company-specific one only."""

@@ -3,6 +3,7 @@ which are found by a natural key, and which column takes which value."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,6 @@ import msgspec
 
 from isthmus.errors import Bug, Rejected
 from isthmus.finops.data_sources import COMPANY, RECID, DataSources, Image, Source
-from isthmus.finops.number_sequences import Counters
 from isthmus.finops.values import NO_VALUE
 from isthmus.finops.writes import RowWrite, Writes
 
@@ -48,13 +48,14 @@ class Record:
     """One record of a message while its rows are planned.
 
     `values` and `asked` are by entity field, as converted; `image` is what `images.lock` read, empty for a new record.
+    `new_recids` are those that the message took for the rows it makes.
     """
 
     def __init__(
         self,
         sources: DataSources,
         writes: Writes,
-        counters: Counters,
+        new_recids: deque[int],
         company: str,
         values: Mapping[str, Any],
         asked: Mapping[str, Any],
@@ -62,7 +63,7 @@ class Record:
     ) -> None:
         self.sources = sources
         self.writes = writes
-        self.counters = counters
+        self.new_recids = new_recids
         self.company = company
         self.values = values
         self.asked = asked
@@ -159,7 +160,7 @@ class Record:
         if name in self.recids:
             return self.row(name)
         source = self.sources.sources[name]
-        recid = self.recids[name] = self.counters.next_recid()
+        recid = self.recids[name] = self.new_recids.popleft()
         write = self.writes.insert(source.table, recid, self.company)
         write.values.update(source.fixed)
         for binding in self.sources.fields.values():

@@ -13,7 +13,8 @@ import msgspec
 from isthmus.apps.context import Context
 from isthmus.errors import Conflict, Rejected
 from isthmus.finops import customers, vendors
-from isthmus.finops.data_sources import COMPANY, RECID, column_type, table_sql_name
+from isthmus.finops.data_sources import COMPANY, RECID, DataSources, column_type, table_sql_name
+from isthmus.finops.trade_accounts import field_of
 from isthmus.finops.writes import Writes
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.entity import Entity, FinopsTable
@@ -59,7 +60,7 @@ class References:
         return [reference for reference in self.of.values() if reference.target.name == table]
 
 
-async def check(app: FinopsApp, context: Context, planned: Writes) -> None:
+async def check(app: FinopsApp, context: Context, planned: Writes, sources: DataSources) -> None:
     """Rejected (`reference_not_found`) when a value that was written names no row; empty is no reference."""
     values = []
     used: list[Reference] = []
@@ -84,10 +85,12 @@ async def check(app: FinopsApp, context: Context, planned: Writes) -> None:
     record = await context.transaction.row(sql, msgspec.json.encode(values).decode())
     if record is not None:
         reference = used[record["reference"]]
-        field = reference.table.field[reference.column].name
+        bound = field_of(sources, reference.table.name, reference.column)
+        field = sources.fields[bound].field.name if bound else reference.table.field[reference.column].name
+        target = reference.target.label or reference.target.name
         raise Rejected(
-            f"The value '{record['value']}' in field '{field}' of {reference.table.name} is not found in the related "
-            f"table '{reference.target.name}'. Create that record first, or give one that exists.",
+            f"The value '{record['value']}' in field '{field}' is not found in the related table '{target}'. "
+            "Create that record first, or give one that exists.",
             code="reference_not_found",
             field=field,
             value=record["value"],
@@ -152,6 +155,9 @@ def _from_relations(catalog: Catalog, entity: Entity) -> Iterable[Reference]:
             continue
         if {key.lower() for key in entity.keys} - {COMPANY} == {pairs[0][0].lower()}:
             # One key equal to another: two entities side by side, not a reference.
+            continue
+        if pairs[0][0].lower() == "name" or entity.root.fixed:
+            # A record's own name is no reference; and one of some rows of a shared table is none of the others.
             continue
         ours, theirs = entity.field.get(pairs[0][0].lower()), target.field.get(pairs[0][1].lower())
         keys = {key.lower() for key in target.keys} - {COMPANY}

@@ -98,6 +98,8 @@ def _enum(field: EntityField, value: Any, enums: Mapping[str, Enum]) -> int:
 def _integer(value: Any, bits: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal | float):
         raise TypeError
+    if isinstance(value, Decimal) and (not value.is_finite() or value.adjusted() > 19):
+        raise ValueError
     number = int(value)
     if isinstance(value, float | Decimal) and number != value:
         raise ValueError

@@ -121,7 +121,6 @@ class Writes:
                 raise duplicate_key(table, error) from error
             context.changes += [_change(row, through) for row in rows]
 
-
     async def _run_touched(self, context: Context) -> None:
         for name, recids in self._touched.items():
             written = {recid for (table, recid), write in self.rows.items() if table == name and write.values}

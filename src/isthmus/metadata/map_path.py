@@ -23,9 +23,9 @@ COMPANY_CODE = "cdm_companycode"
 class MapPath(msgspec.Struct, frozen=True):
     """A path, resolved against the catalog.
 
-    `head` is the column of the map's table. `hops` are the lookups followed (the head first) each with the table it leads
-    to; empty for a plain column. `leaf` is the column whose value crosses. `alternatives` are the (table, column) pairs
-    of a polymorphic path; `leaf` is then the first of them.
+    `head` is the column of the map's table. `hops` are the lookups followed (the head first) each with the table it
+    leads to; empty for a plain column. `leaf` is the column whose value crosses. `alternatives` are the (table, column)
+    pairs of a polymorphic path; `leaf` is then the first of them.
     """
 
     text: str

@@ -1,6 +1,6 @@
 """Functions and arithmetic of expressions: what they take, what they give, and their SQL.
 
-All sixteen of OData's string, date and number functions that either half documents. Moments are read in UTC.
+`docs/reference/odata_support.md` lists them. Moments are read in UTC.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _MOMENT = frozenset({Kind.TIMESTAMP})
 class Signature(msgspec.Struct, frozen=True):
     """A function: kinds each argument may have, the kind of its result, and SQL with `{0}`, `{1}` for arguments.
 
-    The first kind of each set's order in `given` is what a literal in that place becomes. `optional` counts arguments
-    at the end that may be missing; `shorter` is the SQL without them.
+    `given` says what kind a literal in each place becomes. `shorter` is the SQL without the last argument, for
+    functions that may leave it out.
     """
 
     arguments: tuple[frozenset[Kind], ...]

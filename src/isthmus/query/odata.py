@@ -25,8 +25,9 @@ from isthmus.query.model import (
     Relations,
     Value,
 )
-from isthmus.query.odata_conditions import ConditionBinder, find_column, find_navigation, names_of
+from isthmus.query.odata_conditions import ConditionBinder, names_of
 from isthmus.query.odata_lexer import count_literals, syntax_error
+from isthmus.query.odata_names import find_column, find_navigation
 from isthmus.query.odata_syntax import (
     ExpandSyntax,
     NameSyntax,

@@ -36,6 +36,7 @@ from isthmus.query.model import (
     Truth,
     Value,
 )
+from isthmus.query.odata_names import NameBinder
 from isthmus.query.odata_query_functions import query_function
 from isthmus.query.odata_syntax import (
     AliasSyntax,
@@ -51,51 +52,8 @@ from isthmus.query.odata_syntax import (
     Syntax,
 )
 
-MAX_LAMBDA_DEPTH = 5
-"""Each level is one more loop over rows."""
-
 Operator = OneOf["eq", "ne", "gt", "ge", "lt", "le"]
 _MIRRORED: dict[Operator, Operator] = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
-
-
-class _Scope(msgspec.Struct, frozen=True):
-    """What unprefixed names (`variable` None) or names after a lambda's variable are looked up in."""
-
-    variable: str | None
-    relation: Relation
-
-
-def find_column(relation: Relation, name: str) -> QueryColumn:
-    """The column of that wire name, whatever its case. Rejected with code `property_not_found`."""
-    column = relation.columns.get(name.lower())
-    if column is not None:
-        return column
-    hint = (
-        f"; for the id of the lookup use _{name.lower()}_value" if f"_{name.lower()}_value" in relation.columns else ""
-    )
-    raise Rejected(
-        f"Could not find a property named '{name}' on '{relation.name}'{hint}.",
-        code="property_not_found",
-        property=name,
-        relation=relation.name,
-    )
-
-
-def find_navigation(relation: Relation, name: str) -> Navigation:
-    """The navigation property of that name, whatever its case. Rejected with code `property_not_found`."""
-    navigation = relation.navigations.get(name.lower())
-    if navigation is None:
-        raise Rejected(
-            f"Could not find a navigation property named '{name}' on '{relation.name}'.",
-            code="property_not_found",
-            property=name,
-            relation=relation.name,
-        )
-    return navigation
-
-
-def kind_of(expression: Expression) -> Kind:
-    return expression.kind
 
 
 class ConditionBinder:
@@ -104,7 +62,7 @@ class ConditionBinder:
     def __init__(
         self, relation: Relation, relations: Relations, dialect: Dialect, aliases: Mapping[str, Syntax] | None = None
     ) -> None:
-        self._scopes = [_Scope(None, relation)]
+        self._names = NameBinder(relation, relations)
         self._relations = relations
         self._dialect = dialect
         self._aliases = aliases or {}
@@ -121,7 +79,7 @@ class ConditionBinder:
         if isinstance(node, Constant) and node.value is not None:
             return And(()) if node.value else Or(())
         if isinstance(node, PathSyntax):
-            path = self._path(node)
+            path = self._names.path(node)
             if path.kind is Kind.BOOLEAN:
                 return Truth(path)
             raise mismatch(f"{'/'.join(node.names)} is neither true nor false; compare it with something.")
@@ -144,7 +102,7 @@ class ConditionBinder:
             case EnumSyntax():
                 return self._enum(node, kind, column)
             case PathSyntax():
-                return self._path(node)
+                return self._names.path(node)
             case CallSyntax():
                 return self._function(node)
             case OperationSyntax(operator="add" | "sub" | "mul" | "div" | "mod"):
@@ -270,25 +228,14 @@ class ConditionBinder:
         return Match(cast("OneOf['contains', 'startswith', 'endswith']", node.name), left, right)
 
     def _lambda(self, node: LambdaSyntax) -> Condition:
-        outer, relation, names = self._start(node.path)
-        through = []
-        for name in names[:-1]:
-            navigation = self._single(relation, name)
-            through.append(navigation)
-            relation = self._relations[navigation.target]
-        collection = find_navigation(relation, names[-1]) if names else None
-        if collection is None or not collection.many:
-            raise mismatch(f"{'/'.join(node.path.names)} is no collection; {node.how} asks about the members of one.")
+        outer, through, collection = self._names.collection(node.path, node.how)
         condition = None
         if node.variable is not None and node.condition is not None:
-            if len(self._scopes) > MAX_LAMBDA_DEPTH:
-                raise Rejected(f"any and all are nested at most {MAX_LAMBDA_DEPTH} deep.", code="query_too_complex")
-            self._scopes.append(_Scope(node.variable, self._relations[collection.target]))
-            condition = self.condition(node.condition)
-            self._scopes.pop()
+            with self._names.inside(node.variable, collection):
+                condition = self.condition(node.condition)
         elif node.how == "all":
             raise mismatch("all needs a condition, such as all(o:o/name ne null).")
-        return Lambda(node.how, tuple(through), collection, condition, outer)
+        return Lambda(node.how, through, collection, condition, outer)
 
     # -- values --------------------------------------------------------------------------------------------------
 
@@ -368,37 +315,6 @@ class ConditionBinder:
             )
         return value
 
-    def _start(self, node: PathSyntax) -> tuple[int, Relation, tuple[str, ...]]:
-        """How many scopes outwards a path begins, in which relation, and the names that follow."""
-        first = node.names[0]
-        for outwards, scope in enumerate(reversed(self._scopes)):
-            if scope.variable is not None and scope.variable == first:
-                return outwards, scope.relation, node.names[1:]
-        names = node.names[1:] if first.lower() == "$it" else node.names
-        return len(self._scopes) - 1, self._scopes[0].relation, names
-
-    def _single(self, relation: Relation, name: str) -> Navigation:
-        navigation = find_navigation(relation, name)
-        if navigation.many:
-            raise mismatch(f"{name} has many members; ask about them with {name}/any(o:...).")
-        return navigation
-
-    def _path(self, node: PathSyntax) -> Path:
-        outer, relation, names = self._start(node)
-        if not names:
-            raise mismatch(f"{node.names[0]} is a whole row; name one of its properties.")
-        navigations = []
-        for name in names[:-1]:
-            if name.lower() not in relation.navigations and name.lower() in relation.columns:
-                raise mismatch(f"{name} holds a value; nothing can follow it in a path.")
-            navigation = self._single(relation, name)
-            navigations.append(navigation)
-            relation = self._relations[navigation.target]
-        column = relation.columns.get(names[-1].lower()) or _lookup_behind(relation, names[-1])
-        if column is None:
-            column = find_column(relation, names[-1])
-        return Path(tuple(navigations), column, outer, relation.no_null and column.nullable)
-
     # -- query functions of Dataverse ----------------------------------------------------------------------------
 
     def _query_function(self, node: CallSyntax) -> Condition:
@@ -409,19 +325,11 @@ class ConditionBinder:
         named = given.pop("PropertyName", None)
         if not isinstance(named, Literal) or named.kind != "text":
             raise mismatch(f"{name} needs PropertyName='...', the property it is about.")
-        path = self._path(PathSyntax(tuple(text_of(named.text).split("/")), named.position))
+        path = self._names.path(PathSyntax(tuple(text_of(named.text).split("/")), named.position))
         items: list[Syntax] = []
         for value in given.values():
             items.extend(map(self._resolved, value.items) if isinstance(value, ListSyntax) else [value])
         return query_function(name, path, items)
-
-
-def _lookup_behind(relation: Relation, name: str) -> QueryColumn | None:
-    """The lookup column that a single-valued navigation property follows: `primarycontactid eq null` asks about it."""
-    navigation = relation.navigations.get(name.lower())
-    if navigation is None or navigation.many or len(navigation.on) != 1:
-        return None
-    return relation.physical.get(navigation.on[0][1])
 
 
 def _is_given(node: Syntax) -> bool:

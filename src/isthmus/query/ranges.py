@@ -296,7 +296,7 @@ class _Binder:
                 property=field.name,
                 relation=self._relation.name,
             )
-        return Path((), column, 0, self._relation.no_null and column.nullable)
+        return Path((), column, 0, self._relation.no_null)
 
     def _value(self, path: Path, given: _Given) -> Value:
         """The value beside a field. A number beside text is its digits; NoYes::Yes beside a boolean is true."""

@@ -6,7 +6,7 @@ Identifiers come from relations, values are bound: no text of a caller becomes p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 from typing import Literal as OneOf
@@ -14,8 +14,10 @@ from typing import Literal as OneOf
 import msgspec
 
 from isthmus.errors import Bug
+from isthmus.query.comparable import DAYS
 from isthmus.query.dataverse_functions import RELATIVE_TIMES, time_sql
 from isthmus.query.functions import ARITHMETIC, FUNCTIONS, WHOLE, WHOLE_DIVISION
+from isthmus.query.leaves import Leaf, expressions_of, opposite_where_null_fits, paths_of
 from isthmus.query.model import (
     And,
     Caller,
@@ -176,20 +178,20 @@ class SqlWriter:
                 return self._leaf(condition)
         raise Bug(f"No SQL is known for {type(condition).__name__}.")
 
-    def _leaf(self, condition: Comparison | In | Match | Truth | Custom) -> str:
+    def _leaf(self, condition: Leaf) -> str:
         """A condition without parts. When its paths all go the same way to one related row, it is asked of that row
         inside EXISTS: PostgreSQL turns this into a join, and can start from either end."""
         ways = {
             (path.outer, path.navigations)
-            for expression in _expressions(condition)
-            for path in _paths(expression)
+            for expression in expressions_of(condition)
+            for path in paths_of(expression)
             if path.navigations
         }
         if len(ways) != 1 or (isinstance(condition, Comparison) and isinstance(condition.right, Path | Function)):
             return self._plain(condition)
         outer, navigations = ways.pop()
         base = self._scopes[-1 - outer]
-        opposite = _opposite_where_null_fits(condition)
+        opposite = opposite_where_null_fits(condition)
         source, where, alias = self._way(base, navigations)
         self._joined[(base, navigations)] = alias
         inner = self._plain(opposite or condition)
@@ -207,7 +209,7 @@ class SqlWriter:
             source, alias = f"{source} join {joined} on {on}", following
         return source, where, alias
 
-    def _plain(self, condition: Comparison | In | Match | Truth | Custom) -> str:
+    def _plain(self, condition: Leaf) -> str:
         match condition:
             case Comparison():
                 return self._comparison(condition)
@@ -231,6 +233,8 @@ class SqlWriter:
             if found is not None:
                 return found
         left_sql, right_sql = self._compared(left), self._compared(right)
+        if {left.kind, right.kind} == DAYS:
+            left_sql, right_sql = _as_moment(left_sql, left.kind), _as_moment(right_sql, right.kind)
         if operator == "eq" and is_text and isinstance(left, Path) and isinstance(right, Value):
             left_sql = f"lower({self._column(left)})"
         if operator == "ne" and not (_never_null(left) and _never_null(right)):
@@ -311,7 +315,10 @@ class SqlWriter:
         match expression:
             case Path():
                 column = self._column(expression)
-                return f"coalesce({column}, {NO_VALUE[expression.kind]})" if expression.no_null else column
+                may_be_null = expression.column.nullable or expression.navigations
+                if expression.no_null and may_be_null:
+                    return f"coalesce({column}, {NO_VALUE[expression.kind]})"
+                return column
             case Value():
                 return self._given(expression)
             case CallerValue(field, kind):
@@ -363,6 +370,11 @@ def _equal(relation: Relation, physical: str, alias: str, other: str) -> str:
     return f"{own} = {other}"
 
 
+def _as_moment(text: str, kind: Kind) -> str:
+    """A date beside a moment is its midnight in UTC, whatever the session's time zone."""
+    return f"({text}::timestamp at time zone 'UTC')" if kind is Kind.DATE else text
+
+
 def _in_utc(text: str, kind: Kind) -> str:
     return f"({text} at time zone 'UTC')" if kind is Kind.TIMESTAMP else text
 
@@ -383,35 +395,3 @@ def _never_null(expression: Expression) -> bool:
     if isinstance(expression, Path):
         return expression.no_null or (not expression.column.nullable and not expression.navigations)
     return isinstance(expression, Value)
-
-
-def _expressions(condition: Comparison | In | Match | Truth | Custom) -> tuple[Expression, ...]:
-    match condition:
-        case Comparison() | Match():
-            return (condition.left, condition.right)
-        case In():
-            return (condition.left,)
-        case Truth():
-            return (condition.expression,)
-        case Custom():
-            return (condition.left,)
-
-
-def _paths(expression: Expression) -> Iterator[Path]:
-    if isinstance(expression, Path):
-        yield expression
-    elif isinstance(expression, Function):
-        for argument in expression.arguments:
-            yield from _paths(argument)
-
-
-def _opposite_where_null_fits(condition: Comparison | In | Match | Truth | Custom) -> Comparison | None:
-    """The opposite of a comparison that is true of null, and so of a related row that is not there."""
-    if not isinstance(condition, Comparison):
-        return None
-    given = condition.right.value if isinstance(condition.right, Value) else ...
-    if condition.operator == "eq" and given in (None, ""):
-        return msgspec.structs.replace(condition, operator="ne")
-    if condition.operator == "ne" and given not in (None, ""):
-        return msgspec.structs.replace(condition, operator="eq")
-    return None

@@ -107,7 +107,7 @@ class Supervisor:
         ports = self._held.ports
         self._settings = msgspec.structs.replace(settings, port=ports.https, http_port=ports.http)
         host = "localhost" if settings.listens_on_loopback else settings.host
-        base_url = f"https://{host}:{ports.https}"
+        base_url = f"https://[{host}]:{ports.https}" if ":" in host else f"https://{host}:{ports.https}"
         self._state = State(
             state="starting",
             base_url=base_url,
@@ -316,9 +316,9 @@ async def _run_detached(order: ServerOrder, report: Callable[[str], None]) -> No
 
 
 def stop_on_signals(supervisor: Supervisor) -> None:
-    """SIGTERM and SIGINT stop the environment in good order."""
+    """SIGTERM, Ctrl-C and the end of the terminal stop the environment in good order."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.stop)
 
 

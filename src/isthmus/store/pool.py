@@ -16,6 +16,7 @@ Connection = asyncpg.pool.PoolConnectionProxy
 
 SESSION_SETTINGS = {
     "timezone": "UTC",
+    "datestyle": "ISO, YMD",
     "lock_timeout": "3s",
     "statement_timeout": "120s",
     "idle_in_transaction_session_timeout": "15s",

@@ -66,16 +66,27 @@ def can_reach(path: Path, account: Account) -> bool:
     return searchable and _permitted(path, account, stat.S_IROTH)
 
 
-def reachable_programs(programs: Path, version: str, account: Account) -> Path:
-    """The PostgreSQL installation to use for this account: the given one, or a copy of it below `SYSTEM_HOME`."""
-    if can_reach(programs / "bin" / "postgres", account) and can_reach(programs / "share", account):
-        return programs
+def reachable_package(package: Path, version: str, account: Account) -> Path:
+    """The installed package with PostgreSQL that this account can use: the given one, or its copy below `SYSTEM_HOME`.
+
+    The programs look for their libraries beside the package, in `<package>.libs`, so both go together.
+    """
+    libraries = package.with_name(f"{package.name}.libs")
+    parts = [part for part in (package, libraries) if part.exists()]
+    samples = [package / "pginstall" / "bin" / "initdb", package / "pginstall" / "share", *parts]
+    if all(can_reach(sample, account) for sample in samples):
+        return package
     target = SYSTEM_HOME / f"postgresql-{version}"
-    if target.exists():
-        return target
+    if not target.exists():
+        _copy_readable(parts, target)
+    return target / package.name
+
+
+def _copy_readable(parts: list[Path], target: Path) -> None:
+    """Copy directories into a new one that everybody may read, which appears as a whole or not at all."""
     staging = _new_system_directory("postgresql-")
-    for name in ("bin", "lib", "share"):
-        shutil.copytree(programs / name, staging / name, symlinks=True)
+    for part in parts:
+        shutil.copytree(part, staging / part.name, symlinks=True, ignore=shutil.ignore_patterns("include"))
     for path in (staging, *staging.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
@@ -85,7 +96,6 @@ def reachable_programs(programs: Path, version: str, account: Account) -> Path:
         shutil.rmtree(staging)
         if not target.exists():
             raise
-    return target
 
 
 def reachable_home(directory: Path, account: Account) -> Path:

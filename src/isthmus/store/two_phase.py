@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from isthmus.errors import Conflict, Retriable, Unavailable
+from isthmus.errors import Retriable, Unavailable
 from isthmus.observe import log
 from isthmus.store.crash_points import crash_point
 from isthmus.store.transaction import LOST, Transaction
@@ -25,7 +25,7 @@ Resolve = Callable[[str], Awaitable[str]]
 async def commit_both(origin: Transaction, partner: Transaction, gid: str, resolve: Resolve) -> bool:
     """Commit both transactions or neither; True when the partner's part is left to recovery.
 
-    Raises what the partner's deferred constraints raise, Conflict when recovery has already aborted this save, or
+    Raises what the partner's deferred constraints raise, Retriable when recovery has already aborted this save, or
     Unavailable: when the origin was lost during its COMMIT and does not come back in time, the outcome is not known.
     """
     await _prepare(origin, partner, gid)
@@ -72,10 +72,14 @@ async def _settle_unknown(gid: str, resolve: Resolve) -> None:
         except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, Unavailable):
             await asyncio.sleep(pause)
             continue
-        raise Conflict("The connection was lost while saving; nothing was saved. Send the same request again.")
+        raise Retriable(
+            "The connection was lost while saving; nothing was saved. Send the same request again.",
+            code="connection_lost",
+        )
     raise Unavailable(
-        "The connection was lost while the save was decided and the database does not answer: whether it took effect is "
-        "not known yet; it is on both halves or on neither. Read the record, or repeat with the same Idempotency-Key.",
+        "The connection was lost while the save was decided and the database does not answer: whether it took effect "
+        "is not known yet; it is on both halves or on neither. Read the record, or repeat with the same "
+        "Idempotency-Key.",
         code="outcome_unknown",
     )
 

@@ -1,6 +1,6 @@
 """The Web API as an ASGI callable: one request, one straight line of named stages.
 
-parse -> plan -> main -> shape for reads; parse -> main -> shape -> sync -> commit for writes. Each is timed into the
+parse -> plan -> main -> shape for reads; parse -> main -> sync -> shape -> commit for writes. Each is timed into the
 `Server-Timing` header.
 """
 
@@ -112,10 +112,12 @@ class WebApi:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._context(request) as context:
-                    return await self._write_once(context, request, user)
+                    answer = await self._write_once(context, request, user)
             except Conflict as error:
                 if attempt == ATTEMPTS or not _lost_race(request, error):
                     raise
+            else:
+                return _with_partner(answer) if context.deferred else answer
         raise AssertionError("the loop returns or raises")
 
     def _context(self, request: Request) -> Context:
@@ -143,6 +145,11 @@ class WebApi:
                 "value": [{"name": name, "kind": "EntitySet", "url": name} for name in sets],
             }
         )
+
+
+def _with_partner(answer: Answer) -> Answer:
+    """Say that the partner half shows the save a moment later: recovery finishes its commit."""
+    return Answer(answer.status, (*answer.headers, (b"isthmus-partner", b"deferred")), answer.body)
 
 
 def _lost_race(request: Request, error: Conflict) -> bool:

@@ -29,6 +29,7 @@ from isthmus.metadata.relationship import OneToMany
 from isthmus.metadata.table import Column, Table
 from isthmus.query.odata_path import Segment
 from isthmus.query.planner import with_token
+from isthmus.query.quoting import quote_identifier
 
 TOTAL = "Microsoft.Dynamics.CRM.totalrecordcount"
 TOTAL_EXCEEDED = "Microsoft.Dynamics.CRM.totalrecordcountlimitexceeded"
@@ -211,8 +212,9 @@ async def stored_values(service: Service, key: RowKey, fetch: Fetch, *columns: C
     """Physical columns of a row, type columns of polymorphic lookups included; NotFound when it isn't there."""
     row_id = await require_id(key, fetch)
     relation = service.relations[key.table.logical_name]
-    names = [f'"{name}"' for column in columns for name in _physical(column)] or ["true"]
-    sql = f'select {", ".join(names)} from {relation.sql_name} where "{key.table.primary_id}" = $1'  # noqa: S608
+    names = ", ".join(quote_identifier(name) for column in columns for name in _physical(column)) or "true"
+    identity = quote_identifier(key.table.primary_id)
+    sql = f"select {names} from {relation.sql_name} where {identity} = $1"  # noqa: S608
     found = await fetch(sql, row_id)
     if not found:
         raise row_not_found(key.table, row_id)
@@ -239,8 +241,6 @@ def no_such_segment(segment: Segment) -> NotFound:
 
 
 def _refuse_other_languages(query: str) -> None:
-    if not query or query[0] == "$":
-        return
     lower = query.lower()
     for option in UNSUPPORTED_OPTIONS:
         if lower.startswith(option) or f"&{option}" in lower:

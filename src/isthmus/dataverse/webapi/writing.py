@@ -10,6 +10,7 @@ from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
 from isthmus.apps.idempotency import Answer
 from isthmus.apps.message import Message, Row
+from isthmus.dataverse.schema import sql_name
 from isthmus.dataverse.system_users import SystemUser
 from isthmus.dataverse.webapi.answers import JSON_HEADERS, entity_id, etag_of, no_content, with_context
 from isthmus.dataverse.webapi.bulk import BULK_MESSAGES, run_bulk
@@ -32,6 +33,7 @@ from isthmus.metadata.relationship import OneToMany
 from isthmus.metadata.table import Table
 from isthmus.query.odata import decode_options
 from isthmus.query.odata_path import Segment
+from isthmus.query.quoting import quote_identifier
 
 
 async def write(service: Service, context: Context, request: Request, user: SystemUser) -> Answer:
@@ -127,7 +129,7 @@ async def _update(
 
 
 async def _exists(context: Context, table: Table, row_id: UUID) -> bool:
-    sql = f'select true from dataverse."{table.logical_name}" where "{table.primary_id}" = $1'  # noqa: S608
+    sql = f"select true from {sql_name(table)} where {quote_identifier(table.primary_id)} = $1"  # noqa: S608
     return bool(await context.transaction.value(sql, row_id))
 
 
@@ -141,7 +143,9 @@ async def _written(
     *,
     created: bool,
 ) -> Answer:
-    """204 with the row's address, or the row itself when the caller prefers to see it."""
+    """204 with the row's address, or the row itself when the caller prefers to see it: as both halves left it."""
+    if request.preferences.representation:
+        await context.settle()
     with request.stages.stage("shape"):
         address = entity_id(request.base, table, row_id)
         location = ((b"location", address[1]),) if created else ()

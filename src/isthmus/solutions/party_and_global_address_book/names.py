@@ -25,8 +25,12 @@ select msdyn_partyid as id, msdyn_organizationname, msdyn_firstname, msdyn_middl
 from dataverse.msdyn_party where msdyn_partyid = any($1::uuid[])
 """
 _OWNERS = {
-    "account": "select accountid as id, msdyn_partyid as party from dataverse.account where msdyn_partyid = any($1::uuid[])",
-    "contact": "select contactid as id, msdyn_partyid as party from dataverse.contact where msdyn_partyid = any($1::uuid[])",
+    "account": """
+        select accountid as id, msdyn_partyid as party from dataverse.account where msdyn_partyid = any($1::uuid[])
+    """,
+    "contact": """
+        select contactid as id, msdyn_partyid as party from dataverse.contact where msdyn_partyid = any($1::uuid[])
+    """,
 }
 
 
@@ -37,12 +41,11 @@ class PartyNames:
         self._app = app
 
     async def find_or_make_party(self, context: Context, message: Message) -> None:
-        """A new account or contact takes the name of the party it names; one that names none gets a party of its own."""
+        """A new account or contact takes the name of the party it names; one that names none gets its own."""
         columns = NAMES[message.table]
         named = {row.values["msdyn_partyid"] for row in message.rows if row.values.get("msdyn_partyid")}
-        parties = (
-            {record["id"]: record for record in await context.transaction.rows(_PARTIES, list(named))} if named else {}
-        )
+        found = await context.transaction.rows(_PARTIES, list(named)) if named else []
+        parties = {record["id"]: record for record in found}
         orphans: list[Row] = []
         for row in message.rows:
             party = parties.get(row.values.get("msdyn_partyid"))

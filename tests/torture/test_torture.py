@@ -1,0 +1,70 @@
+"""Both or neither, under torture; and that the torture notices when a clause of the protocol is missing.
+
+`make torture` runs all of it. The normal suite runs one short round.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.torture.rounds import Torture, all_points
+from tests.torture.running import Running
+
+from isthmus.store.crash_points import NAMES
+
+KILLS = int(os.environ.get("TORTURE_KILLS", "500"))
+SEED = int(os.environ.get("TORTURE_SEED", "0")) or secrets.randbelow(2**31)
+
+
+@asynccontextmanager
+async def environment(directory: Path, mutant: str = "") -> AsyncIterator[Running]:
+    """An environment on a directory of its own, stopped afterwards whatever became of it."""
+    for parent in (directory, *directory.parents):
+        if parent.stat().st_uid == os.geteuid() and parent.stat().st_mode & 0o005 == 0:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    running = Running(directory / "e", mutant)
+    try:
+        yield running
+    finally:
+        await running.down()
+
+
+@pytest.mark.timeout(240)
+async def test_a_short_round(tmp_path: Path) -> None:
+    async with environment(tmp_path) as running:
+        torture = Torture(running, SEED, writers=6, records=12)
+        await torture.start()
+        figures = await torture.round(16, ("after_decision", "after_prepare"), seconds=60)
+        print(f"\n{torture.report.text()}")
+        assert figures.acknowledged > 50
+        assert sum(torture.report.kills.values()) >= 10
+        assert figures.faults == 0, torture.report.text()
+
+
+@pytest.mark.torture
+async def test_hundreds_of_kills(tmp_path: Path) -> None:
+    """The figures of this are the ones to be quoted."""
+    points = all_points()
+    per_round = 4
+    async with environment(tmp_path) as running:
+        torture = Torture(running, SEED)
+        await torture.start()
+        rounds = 0
+        while sum(torture.report.kills.values()) < KILLS or rounds * per_round < len(points):
+            first = rounds * per_round % len(points)
+            here = tuple(points[(first + offset) % len(points)] for offset in range(per_round))
+            await torture.round(12 * per_round, here)
+            rounds += 1
+            print(
+                f"\n--- round {rounds}: {', '.join(p or 'at random' for p in here)}\n{torture.report.text()}",
+                flush=True,
+            )
+        report = torture.report
+        assert report.figures.faults == 0, report.text()
+        assert set(NAMES) <= report.kills.keys()
+        assert report.figures.acknowledged > 10 * KILLS
