@@ -134,7 +134,7 @@ async def test_unmapped_columns_stay_home(companies: Environment) -> None:
     await new_customer(companies, "C4")
     found = await account(companies, "C4")
     version = (await customer(companies, "C4"))["recversion"]
-    await update(companies.dataverse_app, "account", {found["accountid"]: {"websiteurl": "https://example.com"}})
+    await update(companies.dataverse_app, "account", {found["accountid"]: {"numberofemployees": 12}})
     assert (await customer(companies, "C4"))["recversion"] == version
 
 
@@ -266,3 +266,15 @@ async def test_many_rows_are_one_batch_for_each_leg(companies: Environment) -> N
            join dataverse.account b on b.accountid = a.msdyn_billingaccount where a.accountnumber = 'B29'"""
     )
     assert billed_to == "B0"
+
+
+async def test_telephone_and_mail_of_the_customer_are_those_of_the_account(companies: Environment) -> None:
+    recid = await new_customer(companies, "E1", primarycontactphone="+1 555 0100", primarycontactemail="a@b.example")
+    found = await account(companies, "E1")
+    assert (found["telephone1"], found["emailaddress1"]) == ("+1 555 0100", "a@b.example")
+    changes = {"telephone1": "+1 555 0199", "websiteurl": "https://b.example"}
+    await update(companies.dataverse_app, "account", {found["accountid"]: changes})
+    there = await customer(companies, "E1")
+    assert (there["primarycontactphone"], there["primarycontacturl"]) == ("+1 555 0199", "https://b.example")
+    await update(companies.finops_app, "CustCustomerV3Entity", {recid: {"primarycontactemail": "c@b.example"}})
+    assert (await account(companies, "E1"))["emailaddress1"] == "c@b.example"

@@ -175,7 +175,8 @@ async def test_a_link_can_be_changed_and_emptied(
     )
     assert (await read(contacts, recid))["associatedparty_recid"] == firms[0]["party_recid"]
     values = {"associatedpartynumber": firms[1]["partynumber"]}
-    await write(Operation.UPDATE, contacts, Row(id=recid, values=values))
+    (change,) = await write(Operation.UPDATE, contacts, Row(id=recid, values=values))
+    assert (change.columns, change.given) == ({"contactforparty"}, set()), "what it shows of the firm was not given"
     assert (await read(contacts, recid))["associatedparty_recid"] == firms[1]["party_recid"]
     await write(Operation.UPDATE, contacts, Row(id=recid, values={"associatedpartynumber": ""}))
     assert (await read(contacts, recid))["associatedparty_recid"] is None

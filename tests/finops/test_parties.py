@@ -63,3 +63,8 @@ async def test_an_organizations_name_is_its_own(create: Create, read: Read) -> N
     recid = await create(PARTIES, partytype="Organization", organizationname="Firm", personfirstname="Ann")
     party = await read(PARTIES, recid)
     assert (party["organizationname"], party["namealias"], party["languageid"]) == ("Firm", "Firm", "en-us")
+
+
+async def test_a_persons_name_is_cut_where_the_table_ends(create: Create, read: Read) -> None:
+    recid = await create(PARTIES, partytype="Person", personfirstname="A" * 60, personlastname="B" * 60)
+    assert (await read(PARTIES, recid))["organizationname"] == "A" * 60 + " " + "B" * 39

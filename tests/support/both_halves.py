@@ -116,6 +116,8 @@ class BothHalves:
         """A draft and the values that create it on a half; it passes the filter of that half's leg, or fails it."""
         demands = maker.finops_demands(passes) if half == "finops" else maker.dataverse_demands(passes)
         demand = choices.one_of(demands)
+        if passes:
+            demand = msgspec.structs.replace(demand, filled=demand.filled | maker.filled_fields)
         draft = maker.draft(choices, company, demand, taken)
         if half == "finops":
             return draft, maker.finops_values(draft)
@@ -178,7 +180,9 @@ class BothHalves:
                 if half == "finops"
                 else other.table == table_map.table
             )
-            if same and other.name != table_map.name and half in self.halves_of(other):
+            if not same or other.name == table_map.name or half not in self.halves_of(other):
+                continue
+            if await self.find(other, row_id) is not None:
                 await self._assert_takes_part(other, half, row_id, frozenset())
 
     async def _assert_takes_part(

@@ -21,7 +21,7 @@ from isthmus.metadata.types import ColumnType, FieldType
 from tests.support.choices import Choices
 from tests.support.generated_values import FIRST_DAY, Generator, physical
 from tests.support.map_filters import Wanted, ways
-from tests.support.oracle import NOTHING, Oracle, Path, Values
+from tests.support.oracle import NOTHING, Oracle, Path, Values, goes_to_finops
 from tests.support.world import World
 
 _ATTEMPTS = 60
@@ -109,7 +109,9 @@ class Maker:
     def fields_from(self, half: str) -> frozenset[str]:
         """The fields whose values the map carries away from a half."""
         return frozenset(
-            field_of(row) for row in self.pairs if (row.to_dataverse if half == "finops" else row.to_finops)
+            field_of(row)
+            for row in self.pairs
+            if (row.to_dataverse if half == "finops" else goes_to_finops(self.table_map, row))
         )
 
     def without_numbers(self, values: Values) -> Values:
@@ -299,7 +301,7 @@ class Maker:
         """What creates the row on the Dataverse half; `columns` are those that no field is mapped to."""
         values: Values = {}
         for row in self.pairs:
-            if row.to_finops or field_of(row) in self.key_fields:
+            if goes_to_finops(self.table_map, row) or field_of(row) in self.key_fields:
                 values.update(self._columns(row, draft))
         values.update(columns)
         for column in self.table.columns:
@@ -313,7 +315,7 @@ class Maker:
         """The columns that lead to these fields."""
         values: Values = {}
         for row in self.pairs:
-            if row.to_finops and field_of(row) in fields:
+            if goes_to_finops(self.table_map, row) and field_of(row) in fields:
                 values.update(self._columns(row, draft))
         return values
 

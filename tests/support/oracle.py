@@ -211,8 +211,8 @@ class Oracle:
         """Where the two are not equal under the map.
 
         `sent` are the F&O fields that the last change on `origin` gave (None: all of them): their values must have
-        crossed in that direction. Any other pair must agree in a direction of its row. A row that only goes towards
-        the origin brings constants and computed values; there two empty values agree.
+        crossed in that direction. Any other pair must agree in a direction of its row. A constant stands where the last
+        record came from the half that the row begins on.
         """
         table, found = self.catalog.tables[table_map.table], []
         for mapping in table_map.rows:
@@ -224,16 +224,15 @@ class Oracle:
                 expected = self.to_dataverse(table_map, mapping, record)
                 if not _same(expected, stands, by_name=path.is_lookup):
                     wrong["finops"] = f"{path.text} holds {stands!r}, expected {expected!r}"
-            if mapping.to_finops and name:
+            backward = goes_to_finops(table_map, mapping)
+            if backward and name:
                 expected = await self._to_finops_first(table_map, name, row)
                 if not _same(expected, record[name], by_name=path is not None and path.is_lookup):
                     wrong["dataverse"] = f"{mapping.finops} holds {record[name]!r}, expected {expected!r}"
-            directions = {
-                half for half, goes in (("finops", mapping.to_dataverse), ("dataverse", mapping.to_finops)) if goes
-            }
+            directions = {half for half, goes in (("finops", mapping.to_dataverse), ("dataverse", backward)) if goes}
             if origin in directions and (sent is None or name in sent):
                 directions = {origin}
-            elif origin not in directions and (not name or path is None or self._is_nothing(table_map, name, record)):
+            elif not name or path is None:
                 continue
             if directions <= wrong.keys():
                 label = f"row {mapping.row} [{mapping.finops or ''} {mapping.arrow} {mapping.dataverse or ''}]"
@@ -289,14 +288,11 @@ class Oracle:
         """The value of a field that several columns lead to: the first that is one."""
         nothing = NOTHING[self.catalog.entities[table_map.entity].field[field].type]
         for mapping in table_map.rows:
-            if mapping.to_finops and (mapping.finops or "").lower() == field:
+            if goes_to_finops(table_map, mapping) and (mapping.finops or "").lower() == field:
                 value = await self.to_finops(table_map, mapping, row)
                 if value != nothing:
                     return value
         return nothing
-
-    def _is_nothing(self, table_map: TableMap, field: str, record: Values) -> bool:
-        return bool(record[field] == NOTHING[self.catalog.entities[table_map.entity].field[field].type])
 
     def _field_constant(self, field: EntityField, text: str | None) -> Any:
         if text is None or text == "":
@@ -319,6 +315,15 @@ class Oracle:
 
     def _view(self, table_map: TableMap) -> str:
         return f'finops."{view_name(self.catalog, self.catalog.entities[table_map.entity])}"'
+
+
+def goes_to_finops(table_map: TableMap, mapping: FieldMapping) -> bool:
+    """Whether a row carries its value to F&O: as its arrow says, or with another part of its lookup's natural key."""
+    if mapping.to_finops or not mapping.dataverse or not Path(mapping.dataverse).is_lookup:
+        return mapping.to_finops
+    head = Path(mapping.dataverse).head
+    others = [row for row in table_map.rows if row.dataverse and row.to_finops and Path(row.dataverse).is_lookup]
+    return any(Path(row.dataverse or "").head == head for row in others)
 
 
 def _row_of(table_map: TableMap, path: str) -> FieldMapping | None:

@@ -112,6 +112,18 @@ class Torture:
         self.report.seconds += time.monotonic() - began
         return figures
 
+    async def write(self, seconds: float) -> Figures:
+        """Let the writers write without any fault; the figures."""
+        assert self._world is not None
+        self._rounds += 1
+        history = History(f"q{self._rounds}x")
+        work = Writers(self._running, history, self._world, f"{self.report.seed}-{self._rounds}")
+        await work.start(self._writers, self._records)
+        await asyncio.sleep(seconds)
+        await work.stop()
+        await self._running.wait_until_quiet(QUIET_SECONDS)
+        return await check(self._running, history)
+
     async def _change_point(self, point: str) -> None:
         """Kill the supervisor, and with it everything, while writers write; start again with another crash point."""
         await self._running.kill_supervisor()

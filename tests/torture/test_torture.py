@@ -24,6 +24,7 @@ SEED = int(os.environ.get("TORTURE_SEED", "0")) or secrets.randbelow(2**31)
 @asynccontextmanager
 async def environment(directory: Path, mutant: str = "") -> AsyncIterator[Running]:
     """An environment on a directory of its own, stopped afterwards whatever became of it."""
+    directory.mkdir(parents=True, exist_ok=True)
     for parent in (directory, *directory.parents):
         if parent.stat().st_uid == os.geteuid() and parent.stat().st_mode & 0o005 == 0:
             parent.chmod(parent.stat().st_mode | 0o011)
@@ -39,10 +40,10 @@ async def test_a_short_round(tmp_path: Path) -> None:
     async with environment(tmp_path) as running:
         torture = Torture(running, SEED, writers=6, records=12)
         await torture.start()
-        figures = await torture.round(16, ("after_decision", "after_prepare"), seconds=60)
+        figures = await torture.round(15, ("after_decision",), seconds=40)
         print(f"\n{torture.report.text()}")
         assert figures.acknowledged > 50
-        assert sum(torture.report.kills.values()) >= 10
+        assert sum(torture.report.kills.values()) >= 8
         assert figures.faults == 0, torture.report.text()
 
 
@@ -68,3 +69,46 @@ async def test_hundreds_of_kills(tmp_path: Path) -> None:
         assert report.figures.faults == 0, report.text()
         assert set(NAMES) <= report.kills.keys()
         assert report.figures.acknowledged > 10 * KILLS
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize(
+    ("mutant", "point", "broken"),
+    [
+        ("no_fence", "", "records_apart"),
+        ("partner_first", "after_prepare", "records_apart"),
+        ("decision_late", "after_decision", "records_apart"),
+        ("answer_apart", "after_decision", "duplicates"),
+    ],
+)
+async def test_the_torture_notices_a_missing_clause(tmp_path: Path, mutant: str, point: str, broken: str) -> None:
+    """With the clause gone the very same rounds must come to faults; one that never does would have no teeth."""
+    async with environment(tmp_path, mutant) as running:
+        torture = Torture(running, SEED, writers=6, records=12)
+        await torture.start(slow_share=0.5)
+        for _ in range(6):
+            figures = await torture.round(12, (point,), seconds=60)
+            if getattr(figures, broken):
+                break
+        print(f"\n--- {mutant}\n{torture.report.text()}", flush=True)
+        assert getattr(torture.report.figures, broken), torture.report.text()
+
+
+@pytest.mark.torture
+async def test_the_torture_notices_a_missing_record_lock(tmp_path: Path) -> None:
+    """Without it nothing comes apart, but opposite writers wait for each other until they are timed out."""
+    seen = {}
+    for mutant in ("", "no_record_lock"):
+        async with environment(tmp_path / (mutant or "whole"), mutant) as running:
+            torture = Torture(running, SEED, writers=8, records=3)
+            await torture.start(slow_share=0)
+            seen[mutant] = await torture.write(20)
+    whole, spoiled = seen[""], seen["no_record_lock"]
+    for name, figures in seen.items():
+        print(
+            f"\n--- {name or 'whole'}: {figures.acknowledged} acknowledged, {figures.refused} refused, "
+            f"{figures.lock_timeouts} of them for a lock held too long, {figures.faults} faults",
+            flush=True,
+        )
+    assert whole.faults == 0 and whole.lock_timeouts == 0
+    assert spoiled.lock_timeouts > 0 and spoiled.acknowledged < whole.acknowledged / 2

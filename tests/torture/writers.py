@@ -217,7 +217,7 @@ class Writers:
 
     def _address(self, record: Record, side: Side) -> str:
         if side == "finops":
-            return f"/data/CustomersV3(dataAreaId='{COMPANY}',CustomerAccount='{record.number}')"
+            return f"/data/CustomersV3(dataAreaId='{COMPANY}',CustomerAccount='{record.number}')?cross-company=true"
         return f"{WEB_API}/accounts({record.account_id})"
 
     async def _find(self, record: Record, side: Side) -> bool:
@@ -245,7 +245,8 @@ class Writers:
             return None
         column = "SalesMemo" if side == "finops" else "description"
         try:
-            answer = await self._client.get(self._address(record, side), params={"$select": column})
+            address = self._address(record, side)
+            answer = await self._client.get(f"{address}{'&' if '?' in address else '?'}$select={column}")
         except httpx.TransportError:
             return None
         if answer.status_code != 200:
@@ -288,6 +289,7 @@ class Writers:
             answer = await self._client.request(method, address, content=content, headers=headers)
         except httpx.ConnectError as error:
             # Nothing was sent. That an earlier attempt was, makes its outcome no better known.
+            await asyncio.sleep(0.2)
             operation.said = repr(error)
             if operation.attempts == 1:
                 operation.outcome, operation.answered = "refused", time.monotonic()

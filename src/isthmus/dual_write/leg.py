@@ -56,12 +56,13 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     `root` is the table of the source half whose rows are the records; `project` and `keys_of_ids` take their ids as $1;
     `keys_of_values` takes rows that do not exist yet as JSON in $1, each with an `id` that comes back beside its key.
     `resolve` takes JSON of `[{ordinal, target, company, values...}]`; `resolved` names the values it needs.
-    `triggers`: table of the source half -> its columns whose change concerns the leg -> destination values.
-    `filter_columns` (table, column) decide whether a record takes part. `one_way` are the destination values that the
-    other leg does not read: they are sent even when what they follow from came from the destination. `roots`: for each
-    table that is not the root's, SQL from its row ids ($1) to pairs (id, root) with the root rows that show them.
-    `key_names` are the columns or fields of a message that the integration key is made of; only maps that are
-    `is_two_way` need record locks. `paths` are the values of a leg towards Dataverse by the name they travel under.
+    `triggers`: table of the source half -> its columns whose change concerns the leg -> destination values. `shown_by`,
+    of the same shape: columns that decide which row of another table these values are read from. `filter_columns`
+    (table, column) decide whether a record takes part. `one_way` are the destination values that the other leg does not
+    read: they are sent even when what they follow from came from the destination. `roots`: for each table that is not
+    the root's, SQL from its row ids ($1) to pairs (id, root) with the root rows that show them. `key_names` are the
+    columns or fields of a message that the integration key is made of; only maps that are `is_two_way` need record
+    locks. `paths` are the values of a leg towards Dataverse by the name they travel under.
     """
 
     table_map: TableMap
@@ -73,6 +74,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     resolve: str
     resolved: tuple[str, ...]
     triggers: dict[str, dict[str, frozenset[str]]]
+    shown_by: dict[str, dict[str, frozenset[str]]]
     filter_columns: frozenset[tuple[str, str]]
     one_way: frozenset[str]
     roots: dict[str, str]

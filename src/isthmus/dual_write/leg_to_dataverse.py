@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from isthmus.dataverse.schema import sql_name
 from isthmus.dual_write.conversion import canonical_text, to_dataverse
@@ -20,7 +20,8 @@ from isthmus.dual_write.leg_sql import (
     same_text,
     value_name,
 )
-from isthmus.finops.data_sources import DataSources
+from isthmus.finops.data_sources import SYSTEM_COLUMNS, DataSources
+from isthmus.finops.records import links
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.entity import Entity
 from isthmus.metadata.map_path import COMPANY_TABLE, MapPath, resolve_path
@@ -50,6 +51,7 @@ def compile_to_dataverse(table_map: TableMap, catalog: Catalog, sources: DataSou
     records = f"({entity_rows(sources, [*read, *keys, *passes.fields])}) v where v.recid = any($1::bigint[])"
     records_with_key = f"({entity_rows(sources, keys)}) v where v.recid = any($1::bigint[])"
     paths = {value_name(path): path for _, path in rows}
+    triggers, shown_by = _triggers(sources, rows, passes.fields)
     return Leg(
         table_map=table_map,
         source="finops",
@@ -59,9 +61,10 @@ def compile_to_dataverse(table_map: TableMap, catalog: Catalog, sources: DataSou
         keys_of_values=keys_sql("v.id", key, recordset("v", _field_types(entity))),
         resolve=_resolve(table_map, table, list(paths.values()), catalog),
         resolved=tuple(paths),
-        triggers=_triggers(entity, rows, passes.fields),
+        triggers=triggers,
+        shown_by=shown_by,
         filter_columns=frozenset(_physical(entity, name) for name in passes.fields),
-        one_way=frozenset(value_name(path) for row, path in rows if not row.to_finops),
+        one_way=_one_way(rows),
         roots=_roots(entity, sources, read),
         paths=paths,
         key_names=frozenset(name.lower() for name in keys),
@@ -112,28 +115,60 @@ def _physical(entity: Entity, name: str) -> tuple[str, str]:
     return entity.source[field.source].table, field.field.lower()
 
 
-def _triggers(
-    entity: Entity, rows: list[tuple[FieldMapping, MapPath]], filter_fields: frozenset[str]
-) -> dict[str, dict[str, frozenset[str]]]:
-    triggers: dict[str, dict[str, frozenset[str]]] = {entity.root.table: {}}
+def _one_way(rows: list[tuple[FieldMapping, MapPath]]) -> frozenset[str]:
+    """Values that only this leg carries. A lookup one part of which goes both ways is carried by both legs."""
+    two_way = {path.head.name for row, path in rows if row.to_finops}
+    return frozenset(value_name(path) for row, path in rows if row.finops and path.head.name not in two_way)
 
-    def add(name: str, outputs: frozenset[str]) -> None:
-        table, column = _physical(entity, name)
-        columns = triggers.setdefault(table, {})
+
+def _joining(entity: Entity, name: str) -> Iterator[tuple[str, str]]:
+    """The columns that decide which row of a data source a record shows: a customer's party, an address's role."""
+    source = entity.source[name]
+    while source.parent is not None:
+        parent = entity.source[source.parent]
+        joined = [(source.table, ours) for ours, _ in source.on] + [(parent.table, theirs) for _, theirs in source.on]
+        yield from ((table, column.lower()) for table, column in joined if column.lower() not in SYSTEM_COLUMNS)
+        yield from ((source.table, column.lower()) for column in source.fixed)
+        source = parent
+
+
+Triggers = dict[str, dict[str, frozenset[str]]]
+
+
+def _triggers(
+    sources: DataSources, rows: list[tuple[FieldMapping, MapPath]], filter_fields: frozenset[str]
+) -> tuple[Triggers, Triggers]:
+    """Which columns concern the leg: by their own value, and by deciding which rows a record shows.
+
+    A column that holds the RecId of a row stands for the natural key that names the row: a customer's party for its
+    number. For all else that is shown of the row it decides only where that is read.
+    """
+    entity = sources.entity
+    by_value: Triggers = {entity.root.table: {}}
+    by_row: Triggers = {}
+    named = {field for link in links(sources) for field in link.fields}
+
+    def add(to: Triggers, table: str, column: str, outputs: frozenset[str]) -> None:
+        columns = to.setdefault(table, {})
         columns[column] = columns.get(column, frozenset()) | outputs
 
     for row, path in rows:
         if row.finops:
-            add(row.finops, frozenset({value_name(path)}))
+            field = entity.field[row.finops.lower()]
+            outputs = frozenset({value_name(path)})
+            add(by_value, *_physical(entity, field.column), outputs)
+            for table, column in _joining(entity, field.source):
+                add(by_value if field.column in named else by_row, table, column, outputs)
     for name in filter_fields:
-        add(name, frozenset())
-    return triggers
+        add(by_value, *_physical(entity, name), frozenset())
+    return by_value, by_row
 
 
 def _roots(entity: Entity, sources: DataSources, fields: list[str]) -> dict[str, str]:
     """For each table of a mapped source that is not the root: SQL that climbs its joins up to the root."""
     climbs: dict[str, list[str]] = {}
-    for name in sorted({entity.field[field.lower()].source for field in fields}):
+    shown = {entity.field[field.lower()].source for field in fields}
+    for name in sorted(shown.union(*(sources.ancestors[name] for name in shown))):
         source = entity.source[name]
         if source.parent is None:
             continue

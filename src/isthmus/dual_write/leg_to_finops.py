@@ -68,11 +68,7 @@ def compile_to_finops(table_map: TableMap, catalog: Catalog, sources: DataSource
     """The Dataverse -> F&O leg. Rejected when a row cannot be compiled (isthmus check finds it first)."""
     entity = catalog.entity(table_map.entity)
     table = catalog.table(table_map.table)
-    rows = [
-        (row, resolve_path(row.dataverse, table, catalog) if row.dataverse else None)
-        for row in table_map.rows
-        if row.to_finops and row.finops
-    ]
+    rows = _rows(table_map, table, catalog)
     passes = dataverse_filter(table_map, table, catalog, "t")
     joins = _Joins(table)
     company = _company(table, catalog, joins)
@@ -103,13 +99,29 @@ def compile_to_finops(table_map: TableMap, catalog: Catalog, sources: DataSource
         resolve=_resolve(table_map, entity, catalog, sources),
         resolved=tuple((row.finops or "").lower() for _, row in key_rows(table_map, catalog) if row),
         triggers={table.logical_name: _triggers(rows, table, passes.fields)},
+        shown_by={},
         filter_columns=frozenset((table.logical_name, name) for name in passes.fields),
-        one_way=frozenset((row.finops or "").lower() for row, _ in rows if not row.to_dataverse),
+        one_way=frozenset((row.finops or "").lower() for row, path in rows if path and not row.to_dataverse),
         roots={},
         paths={},
         key_names=frozenset(path.head.name for path, row in key_rows(table_map, catalog) if row),
         is_two_way=any(row.to_dataverse and row.finops for row in table_map.rows),
     )
+
+
+def _rows(table_map: TableMap, table: Table, catalog: Catalog) -> list[tuple[FieldMapping, MapPath | None]]:
+    """The rows that this leg carries, each with its path.
+
+    A lookup is one value: when a part of its natural key goes this way, all do, whatever their arrows say. Otherwise
+    F&O would hold the name of a category beside the hierarchy of the one before (three published maps).
+    """
+    named = [
+        (row, resolve_path(row.dataverse, table, catalog) if row.dataverse else None)
+        for row in table_map.rows
+        if row.finops
+    ]
+    lookups = {path.head.name for row, path in named if row.to_finops and path and path.is_lookup}
+    return [(row, path) for row, path in named if row.to_finops or (path and path.head.name in lookups)]
 
 
 def _company(table: Table, catalog: Catalog, joins: _Joins) -> str:

@@ -30,7 +30,7 @@ class Legs:
     def _add(self, leg: Leg) -> None:
         self.all[leg.source].append(leg)
         self.by_map[leg.name, leg.source] = leg
-        for table in leg.triggers:
+        for table in {**leg.triggers, **leg.shown_by}:
             self.by_table[leg.source].setdefault(table, []).append(leg)
 
     def of_table(self, half: Half, table: str) -> list[Leg]:

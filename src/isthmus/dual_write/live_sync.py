@@ -28,9 +28,6 @@ from isthmus.store.two_phase import Resolve, commit_both
 Refused = Callable[[Context, IsthmusError], Awaitable[None]]
 """Told of each save that live sync refused, outside of the save's own transaction."""
 
-Hit = dict[str, frozenset[str]]
-"""Columns of a changed row that concern a leg, each with the destination values that follow from it."""
-
 MAX_ROUNDS = 8
 """Times that changes may go back and forth in one save before two rules are taken to contradict each other."""
 
@@ -40,6 +37,19 @@ class Touched(msgspec.Struct):
 
     upserts: dict[RowId, set[str] | None] = {}
     deletes: list[RowId] = []
+
+
+class News(msgspec.Struct, frozen=True):
+    """What a leg's destination has not seen of a change: the destination values that follow from it, or everything."""
+
+    values: frozenset[str]
+    everything: bool
+
+    def __or__(self, other: News) -> News:
+        return News(self.values | other.values, self.everything or other.everything)
+
+
+NOTHING_NEW = News(frozenset(), False)
 
 
 class LiveSync:
@@ -136,26 +146,25 @@ class LiveSync:
     async def _touched(self, context: Context, changes: list[Change]) -> dict[str, Touched]:
         """Which records of which legs these changes concern, and which destination values follow from them."""
         touched: dict[str, Touched] = {}
-        elsewhere: dict[tuple[str, str], dict[RowId, Hit]] = {}
+        elsewhere: dict[tuple[str, str], dict[RowId, News]] = {}
         for change in changes:
             for leg in self._legs.of_table(context.half, change.table):
                 if change.operation is Operation.DELETE:
                     if change.table == leg.root and change.through != leg.name:
                         touched.setdefault(leg.name, Touched()).deletes.append(change.id)
                     continue
-                hit = _news_of(leg, change)
-                if not hit:
+                news = _news_of(leg, change)
+                if news is None:
                     continue
                 if change.table == leg.root:
-                    is_new = change.operation is Operation.CREATE and change.through != leg.name
-                    _add(touched.setdefault(leg.name, Touched()), leg, change.table, change.id, hit, everything=is_new)
+                    _add(touched.setdefault(leg.name, Touched()), change.id, news)
                 else:
                     rows = elsewhere.setdefault((leg.name, change.table), {})
-                    rows[change.id] = {**rows.get(change.id, {}), **hit}
+                    rows[change.id] = rows.get(change.id, NOTHING_NEW) | news
         for (name, table), rows in elsewhere.items():
             leg = self._legs.by_map[name, context.half]
             for record in await context.transaction.rows(leg.roots[table], list(rows)):
-                _add(touched.setdefault(name, Touched()), leg, table, record["root"], rows[record["id"]])
+                _add(touched.setdefault(name, Touched()), record["root"], rows[record["id"]])
         return touched
 
     def _legs_of_message(self, context: Context, message: Message) -> list[Leg]:
@@ -204,23 +213,33 @@ class LiveSync:
         return keys
 
 
-def _news_of(leg: Leg, change: Change) -> Hit:
-    """What of a change the leg's destination has not seen. What it sent itself is no news to it, but for the values
-    of rows that go this way only."""
-    hit = {}
-    for column, outputs in leg.triggers[change.table].items():
-        if column in change.columns:
-            is_echo = change.through == leg.name and column in change.given
-            news = outputs & leg.one_way if is_echo else outputs
-            if news or not is_echo:
-                hit[column] = news
-    return hit
+def _news_of(leg: Leg, change: Change) -> News | None:
+    """What is new to the leg's destination; None when the change does not concern it.
+
+    A value that the destination sent itself is no news to it. What goes this way only is, and so is all that the
+    source shows because of it.
+    """
+    is_echo = change.through == leg.name
+    is_created = change.operation is Operation.CREATE and change.table == leg.root
+    values: set[str] = set(leg.one_way) if is_created and is_echo else set()
+    everything = concerned = False
+    triggers = leg.triggers.get(change.table, {})
+    for column in change.columns & triggers.keys():
+        outputs = triggers[column]
+        if is_echo and column in change.given:
+            outputs &= leg.one_way
+            if not outputs:
+                continue
+        concerned = True
+        values |= outputs
+        everything = everything or (change.table, column) in leg.filter_columns
+    shown = leg.shown_by.get(change.table, {})
+    values.update(*(shown[column] for column in change.columns & shown.keys()))
+    if not concerned and not values:
+        return None
+    return News(frozenset(values), everything or (is_created and not is_echo))
 
 
-def _add(touched: Touched, leg: Leg, table: str, root: RowId, hit: Hit, *, everything: bool = False) -> None:
-    """Note the destination values that follow from a change of these columns; all, when the record may be new there."""
+def _add(touched: Touched, root: RowId, news: News) -> None:
     known = touched.upserts.get(root, set())
-    if everything or known is None or not leg.filter_columns.isdisjoint((table, column) for column in hit):
-        touched.upserts[root] = None
-    else:
-        touched.upserts[root] = known.union(*hit.values())
+    touched.upserts[root] = None if news.everything or known is None else known | news.values

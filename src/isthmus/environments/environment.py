@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Iterable
@@ -84,6 +85,9 @@ class Environment:
             environment.activity.refused,
         ).register()
         environment.start_recovery()
+        # The catalog and the legs live as long as the process: the collector need not look at them again and again.
+        gc.collect()
+        gc.freeze()
         return environment
 
     def start_recovery(self) -> None:

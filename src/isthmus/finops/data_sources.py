@@ -106,6 +106,11 @@ class DataSources:
             )
         self.root = self.sources[entity.root.name]
         self.fields = {name: self._bind(field) for name, field in entity.field.items()}
+        self.names: dict[tuple[str, str], tuple[str, ...]] = {}
+        """Fields by (data source, physical column)."""
+        for name, binding in self.fields.items():
+            column = (binding.source, binding.column)
+            self.names[column] = (*self.names.get(column, ()), name)
         self.ancestors = {name: tuple(self._ancestors(name)) for name in self.sources}
         self.versioned = tuple(name for name in self.sources if not self._may_be_absent(name))
         self.children: dict[str, list[str]] = {name: [] for name in self.sources}
@@ -183,6 +188,17 @@ class DataSources:
         if not self._may_be_absent(source):
             return name
         return f"coalesce({name}, {FIELD_NO_VALUE[column_type(found.table, column)]})"
+
+
+def given_rows(alias: str, columns: Mapping[str, str], count: int) -> str:
+    """`count` rows given as JSON in $1, as an item of FROM; `columns` are PostgreSQL types by name.
+
+    PostgreSQL takes them for a hundred rows unless a limit says that they are few; it would then read whole tables to
+    find a single row.
+    """
+    definition = ", ".join(f"{quote_identifier(name)} {kind}" for name, kind in columns.items())
+    limit = next((f" limit {few}" for few in (1, 16) if count <= few), "")
+    return f"(select * from json_to_recordset($1::json) as given({definition}){limit}) {alias}"  # noqa: S608
 
 
 def table_sql_name(table: FinopsTable) -> str:

@@ -80,12 +80,12 @@ def _recid(row: Row) -> int:
     return row.id
 
 
-def _fields(sources: DataSources, rows: list[Row], asked_for: Iterable[str]) -> set[str]:
+def _fields(sources: DataSources, rows: list[Row], asked_for: Iterable[str]) -> frozenset[str]:
     """The fields that have to be read: those given, those that steps ask for, and the keys."""
     fields = {name for row in rows for name in row.values}
     fields.update(name for name in asked_for if name in sources.fields)
     fields.update(key.lower() for key in sources.entity.keys)
-    return fields
+    return frozenset(fields)
 
 
 async def _lock(context: Context, sources: DataSources, message: Message, columns: Columns) -> dict[int, Image]:
@@ -164,8 +164,11 @@ async def _attach(context: Context, sources: DataSources, records: list[Record],
     for record in records:
         given = [record.values[name] for name in link.fields if name in record.values]
         emptied = len(given) == len(link.fields) and not any(given)
-        if emptied and link.source in record.recids and not sources.sources[link.source].definition.created:
-            record.detach(link)
+        if emptied and link.source in record.recids:
+            if sources.sources[link.source].definition.created:
+                record.keep(link)
+            else:
+                record.detach(link)
     naming = [(record, key) for record in records if (key := record.named_key(link)) is not None]
     if not naming:
         return
@@ -204,11 +207,7 @@ async def _number(app: FinopsApp, planned: writes.Writes) -> None:
 
 def _fields_of(sources: DataSources, image: Image) -> dict[str, Any]:
     """An image by entity field, with the system columns of the root."""
-    values = {
-        name: image[binding.source, binding.column]
-        for name, binding in sources.fields.items()
-        if (binding.source, binding.column) in image
-    }
+    values = {name: value for column, value in image.items() for name in sources.names.get(column, ())}
     root = sources.root.name
     values.update((column, image[root, column]) for column in (RECID, COMPANY, VERSION) if (root, column) in image)
     return values

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from isthmus.finops.data_sources import (
@@ -14,6 +15,7 @@ from isthmus.finops.data_sources import (
     Source,
     column_type,
     fixed_conditions,
+    given_rows,
     postgres_type,
 )
 from isthmus.finops.values import encode
@@ -24,8 +26,12 @@ from isthmus.store.transaction import Transaction
 Column = tuple[str, str]
 """A (data source, physical column)."""
 
+KEPT = 4096
+"""Statements that are kept as they were written; there is one for each set of fields that is written together."""
 
-def needed_columns(sources: DataSources, fields: Iterable[str]) -> tuple[Column, ...]:
+
+@lru_cache(maxsize=KEPT)
+def needed_columns(sources: DataSources, fields: frozenset[str]) -> tuple[Column, ...]:
     """Columns to read for a write of these fields: theirs, and those that link their data sources to the root."""
     touched: set[str] = {sources.root.name}
     columns: set[Column] = {(sources.root.name, RECID), (sources.root.name, VERSION)}
@@ -89,10 +95,9 @@ async def find(
     if source.table.company_specific:
         typed[COMPANY] = "text"
         conditions.append(_matches(source, COMPANY, COMPANY))
-    definition = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in typed.items())
     sql = (
         f"select k.ordinal, {_selected(sources, columns)} "  # noqa: S608  (definitions)
-        f"from json_to_recordset($1::json) as k(ordinal integer, {definition}) "
+        f"from {given_rows('k', {'ordinal': 'integer', **typed}, len(values))} "
         f"join {source.sql_name} {source.alias} on {' and '.join(conditions)}"
         f"{sources.joins(name, (below for below, _ in columns))}"
     )
@@ -106,8 +111,16 @@ async def find_records(
     """RecIds of records by key (values by lower-case field), in the order of `keys`; None where there is none."""
     if not keys:
         return []
+    sql = _find_records_sql(sources, min(len(keys), 17))
+    rows = await transaction.rows(sql, encode([{"ordinal": ordinal, **key} for ordinal, key in enumerate(keys)]))
+    found = {record["ordinal"]: record["recid"] for record in rows}
+    return [found.get(ordinal) for ordinal in range(len(keys))]
+
+
+@lru_cache(maxsize=KEPT)
+def _find_records_sql(sources: DataSources, count: int) -> str:
     root = sources.root
-    conditions, typed, touched = fixed_conditions(root, root.alias), {}, []
+    conditions, typed, touched = fixed_conditions(root, root.alias), {"ordinal": "integer"}, []
     for key in sources.entity.keys:
         name = key.lower()
         if name == COMPANY and root.table.company_specific:
@@ -118,14 +131,10 @@ async def find_records(
         touched.append(source.name)
         typed[name] = postgres_type(source.table, column)
         conditions.append(_matches(source, column, name))
-    definition = ", ".join(f"{quote_identifier(name)} {kind}" for name, kind in typed.items())
-    sql = (
-        f"select k.ordinal, {root.alias}.recid from json_to_recordset($1::json) as k(ordinal integer, {definition}) "  # noqa: S608
+    return (
+        f"select k.ordinal, {root.alias}.recid from {given_rows('k', typed, count)} "  # noqa: S608  (definitions)
         f"cross join {root.sql_name} {root.alias}{sources.joins(root.name, touched)} where {' and '.join(conditions)}"
     )
-    rows = await transaction.rows(sql, encode([{"ordinal": ordinal, **key} for ordinal, key in enumerate(keys)]))
-    found = {record["ordinal"]: record["recid"] for record in rows}
-    return [found.get(ordinal) for ordinal in range(len(keys))]
 
 
 def _matches(source: Source, column: str, key: str) -> str:
@@ -136,6 +145,7 @@ def _matches(source: Source, column: str, key: str) -> str:
     return f"{ours} = {theirs}"
 
 
+@lru_cache(maxsize=KEPT)
 def _lock_sql(sources: DataSources, columns: tuple[Column, ...]) -> str:
     """The locked rows are read from the lock itself: a snapshot taken before a wait would show them as they were."""
     root = sources.root

@@ -30,6 +30,8 @@ TYPE_OF_ROOT = {
 """Party type of new records of entities over this table; that of others follows from the names given."""
 
 NAME_PARTS = ("firstname", "middlename", "lastnameprefix", "lastname")
+MAX_NAME_LENGTH = 100
+"""Characters of DirPartyTable.Name; the name of a person that is made of longer parts is cut."""
 DEFAULT_LANGUAGE = "en-us"
 
 
@@ -44,7 +46,7 @@ async def before_write_party(context: Context, planned: Writes, rows: list[RowWr
         composed = " ".join(filter(None, (row.value(part) for part in NAME_PARTS)))
         renamed = row.is_new or not row.values.keys().isdisjoint(NAME_PARTS)
         if row.value("partytype") == PERSON and renamed and composed:
-            row.put("name", composed)
+            row.put("name", composed[:MAX_NAME_LENGTH].rstrip())
         if row.is_new:
             if not row.value("namealias"):
                 row.put("namealias", row.value("name"))

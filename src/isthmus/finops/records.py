@@ -69,6 +69,7 @@ class Record:
         self.asked = asked
         self.is_new = image is None
         self.image: Image = dict(image or {})
+        self._kept: set[str] = set()
         self.recids: dict[str, int] = {
             name: value for (name, column), value in self.image.items() if column == RECID and value is not None
         }
@@ -88,6 +89,8 @@ class Record:
 
     def attach(self, link: Link, found: Image | None) -> None:
         """Let the record point at the row that its natural key named; `found` is None when there is no such row.
+
+        The column that points there never counts as asked for: all that the record shows of that row changes with it.
 
         Raises Rejected (`reference_not_found`) where a write may not make the row.
         """
@@ -112,7 +115,6 @@ class Record:
                 (name, value) for (name, column), value in found.items() if column == RECID and value is not None
             )
             self._point(link.source)
-        self._ask(link.source)
 
     def detach(self, link: Link) -> None:
         """Let the record point at no row of this data source any more."""
@@ -124,6 +126,13 @@ class Record:
                     parent.put(theirs, 0)
         self._forget(link.source)
 
+    def keep(self, link: Link) -> None:
+        """Leave the natural key of a row that belongs to the record as it is: it can't be emptied."""
+        row = self.row(link.source)
+        for field, column in zip(link.fields, link.columns, strict=True):
+            self._kept.add(field)
+            row.asked[column] = self.values[field]
+
     def plan(self) -> None:
         """Plan the writes of all values, parents before children."""
         if self.is_new:
@@ -133,7 +142,7 @@ class Record:
                 self.ensure(name)
             for field, value in self.values.items():
                 binding = self.sources.fields[field]
-                if binding.source == name and not binding.is_system:
+                if binding.source == name and not binding.is_system and field not in self._kept:
                     self._put(field, value)
         for field, value in self.asked.items():
             binding = self.sources.fields[field]
@@ -195,12 +204,6 @@ class Record:
                 parent.put(theirs, child.recid)
             elif ours != COMPANY:
                 child.put(ours, parent.value(theirs))
-
-    def _ask(self, name: str) -> None:
-        """Note that the parent points at this row because the caller named it."""
-        source = self.sources.sources[name]
-        parent = self.ensure(source.parent or self.sources.root.name)
-        parent.asked.update((theirs, self.recids[name]) for ours, theirs in source.on if ours == RECID)
 
     def _forget(self, name: str) -> None:
         """Drop what was read of a source's row and of the rows below it."""

@@ -13,7 +13,7 @@ import msgspec
 from isthmus.apps.context import Context
 from isthmus.errors import Conflict, Rejected
 from isthmus.finops import customers, vendors
-from isthmus.finops.data_sources import COMPANY, RECID, DataSources, column_type, table_sql_name
+from isthmus.finops.data_sources import COMPANY, RECID, DataSources, column_type, given_rows, table_sql_name
 from isthmus.finops.trade_accounts import field_of
 from isthmus.finops.writes import Writes
 from isthmus.metadata.catalog import Catalog
@@ -78,10 +78,8 @@ async def check(app: FinopsApp, context: Context, planned: Writes, sources: Data
         f"(select from {table_sql_name(reference.target)} t where {reference.condition})"
         for number, reference in enumerate(used)
     )
-    sql = (
-        "select k.reference, k.value from json_to_recordset($1::json) "  # noqa: S608  (definitions)
-        f"as k(reference integer, company text, value text) where {missing} limit 1"
-    )
+    given = given_rows("k", {"reference": "integer", "company": "text", "value": "text"}, len(values))
+    sql = f"select k.reference, k.value from {given} where {missing} limit 1"  # noqa: S608  (definitions)
     record = await context.transaction.row(sql, msgspec.json.encode(values).decode())
     if record is not None:
         reference = used[record["reference"]]

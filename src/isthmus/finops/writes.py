@@ -12,7 +12,15 @@ import msgspec
 from isthmus.apps.change import Change, Operation
 from isthmus.apps.context import Context
 from isthmus.errors import Conflict
-from isthmus.finops.data_sources import COMPANY, RECID, SYSTEM_COLUMNS, column_type, postgres_type, table_sql_name
+from isthmus.finops.data_sources import (
+    COMPANY,
+    RECID,
+    SYSTEM_COLUMNS,
+    column_type,
+    given_rows,
+    postgres_type,
+    table_sql_name,
+)
 from isthmus.finops.values import NO_VALUE, encode
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.entity import FinopsTable
@@ -55,6 +63,15 @@ class RowWrite(msgspec.Struct, kw_only=True):
         if column in self.values:
             return self.values[column]
         return self.before.get(column, NO_VALUE[column_type(self.table, column)])
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Columns that the caller wanted to change and that business logic left as they were."""
+        return frozenset(
+            name
+            for name, value in self.asked.items()
+            if name not in self.values and name in self.before and self.before[name] != value
+        )
 
 
 class Writes:
@@ -110,13 +127,13 @@ class Writes:
         await self._run_touched(context)
         by_table: dict[str, list[RowWrite]] = {}
         for write in self.rows.values():
-            if write.is_new or write.values:
+            if write.is_new or write.values or (through and write.kept):
                 by_table.setdefault(write.table.name, []).append(write)
         for rows in by_table.values():
             table = rows[0].table
             try:
                 await _insert(context, table, [row for row in rows if row.is_new])
-                await _update(context, table, [row for row in rows if not row.is_new])
+                await _update(context, table, [row for row in rows if not row.is_new and row.values])
             except asyncpg.UniqueViolationError as error:
                 raise duplicate_key(table, error) from error
             context.changes += [_change(row, through) for row in rows]
@@ -176,10 +193,10 @@ async def _update(context: Context, table: FinopsTable, rows: list[RowWrite]) ->
         f"{quote_identifier(name)} = coalesce(s.{quote_identifier(name)}, t.{quote_identifier(name)})"
         for name in columns
     )
-    definition = ", ".join(f"{quote_identifier(name)} {postgres_type(table, name)}" for name in (RECID, *columns))
+    given = given_rows("s", {name: postgres_type(table, name) for name in (RECID, *columns)}, len(rows))
     sql = (
         f"update {table_sql_name(table)} t set {assigned}, recversion = nextval('isthmus.recversion'), "  # noqa: S608
-        f"modifieddatetime = now(), modifiedby = $2 from json_to_recordset($1::json) as s({definition}) "
+        f"modifieddatetime = now(), modifiedby = $2 from {given} "
         "where t.recid = s.recid"
     )
     await context.transaction.run(
@@ -195,7 +212,7 @@ def _change(row: RowWrite, through: str | None) -> Change:
         table=row.table.name,
         operation=Operation.CREATE if row.is_new else Operation.UPDATE,
         id=row.recid,
-        columns=frozenset(written),
+        columns=frozenset(written) | row.kept if through else frozenset(written),
         given=frozenset(name for name, value in written.items() if name in row.asked and row.asked[name] == value),
         through=through,
         before=None if row.is_new else {name: row.before.get(name) for name in written},

@@ -325,7 +325,7 @@ class ConditionBinder:
         named = given.pop("PropertyName", None)
         if not isinstance(named, Literal) or named.kind != "text":
             raise mismatch(f"{name} needs PropertyName='...', the property it is about.")
-        path = self._names.path(PathSyntax(tuple(text_of(named.text).split("/")), named.position))
+        path = self._names.path(PathSyntax(tuple(text_of(named.text).split("/")), named.position), logical=True)
         items: list[Syntax] = []
         for value in given.values():
             items.extend(map(self._resolved, value.items) if isinstance(value, ListSyntax) else [value])

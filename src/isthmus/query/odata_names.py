@@ -68,13 +68,18 @@ class NameBinder:
         yield
         self._scopes.pop()
 
-    def path(self, node: PathSyntax) -> Path:
-        """The column at the end of a path of single-valued navigation properties."""
+    def path(self, node: PathSyntax, *, logical: bool = False) -> Path:
+        """The column at the end of a path of single-valued navigation properties.
+
+        With `logical`, a lookup may go by its logical name too (`ownerid`), as in Dataverse's query functions.
+        """
         outer, relation, names = self._start(node)
         if not names:
             raise mismatch(f"{node.names[0]} is a whole row; name one of its properties.")
         navigations, relation = self._followed(relation, names[:-1])
         column = relation.columns.get(names[-1].lower()) or _lookup_behind(relation, names[-1])
+        if column is None and logical:
+            column = relation.physical.get(names[-1].lower())
         if column is None:
             column = find_column(relation, names[-1])
         return Path(navigations, column, outer, relation.no_null)

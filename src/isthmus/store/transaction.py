@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Literal, cast
 
 import asyncpg
@@ -109,7 +110,8 @@ class Transaction:
             elif self.state == "unknown":
                 connection.terminate()
         except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, asyncio.CancelledError):
-            connection.terminate()
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
         finally:
             if self.state == "open":
                 self.state = "ended"
@@ -117,7 +119,7 @@ class Transaction:
 
     def _lose(self, error: Exception) -> None:
         """Note that the connection is gone; any other complaint of the driver is raised as it is."""
-        if isinstance(error, asyncpg.InterfaceError) and not self._connection.is_closed():
+        if isinstance(error, asyncpg.InterfaceError) and not _is_gone(self._connection):
             raise error
         self.state = "unknown"
 
@@ -132,3 +134,11 @@ class Transaction:
                 f"Another save holds what this one needs ({error}). Nothing was saved; send the same request again.",
                 code="lock_timeout",
             ) from error
+
+
+def _is_gone(connection: Any) -> bool:
+    """Whether a connection of a pool was lost: the pool takes it back at once, and it then refuses every question."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True

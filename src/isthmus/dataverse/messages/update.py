@@ -111,6 +111,9 @@ def _change(table: Table, message: Message, row: Row, before: dict[str, Any]) ->
     changed = frozenset(
         name for name, value in row.values.items() if before.get(name) != value and name not in UPDATE_COLUMNS
     )
+    if message.through:
+        stands = {**before, **row.values}
+        changed |= {name for name, value in row.given.items() if name in stands and stands[name] != value}
     if not changed:
         return None
     return Change(

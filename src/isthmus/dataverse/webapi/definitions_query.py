@@ -99,7 +99,9 @@ def _expansion(shape: Shape, expansion: ExpandSyntax) -> tuple[str, Callable[[Js
 
 
 def _sortable(value: Any) -> tuple[bool, str, Any]:
-    return (value is not None, type(value).__name__, value if value is not None else 0)
+    """Values of one property in one order: null first; labels and lists have none and stay as they stand."""
+    comparable = isinstance(value, str | int | float)
+    return (value is not None, type(value).__name__, value if comparable else 0)
 
 
 def _value(syntax: Syntax, item: Json, known: list[Json]) -> Any:

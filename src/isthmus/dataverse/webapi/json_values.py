@@ -72,6 +72,8 @@ def _options(_: Column, value: Any) -> list[int]:
 
 
 def _uuid(_: Column, value: Any) -> UUID:
+    if not isinstance(value, str):
+        raise ValueError
     return UUID(value)
 
 

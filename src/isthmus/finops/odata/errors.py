@@ -76,8 +76,11 @@ def wire_error(error: Exception, correlation_id: str, entity: str | None) -> Wir
     if not isinstance(error, IsthmusError):
         message = f"An unexpected error occurred; nothing was saved. It is in the log under request {correlation_id}."
         return WireError(500, message, OTHER_TYPE)
+    if isinstance(error, NotFound) and _by_partner(error):
+        # What is missing there was not what the address named.
+        error = Rejected(error.message, code=error.code, **error.details)
     status = STATUS.get(error.code) or next(status for kind, status in BY_TYPE if isinstance(error, kind))
-    if entity is None or not isinstance(error, (Rejected, Conflict)) or error.code == "segment_not_found":
+    if entity is None or not isinstance(error, (Rejected, Conflict)):
         return WireError(status, error.message, OTHER_TYPE if entity else QUERY_TYPE)
     return WireError(status, _infolog(entity, error), WRITE_TYPE)
 
@@ -87,10 +90,15 @@ def _infolog(entity: str, error: IsthmusError) -> str:
     level = "Info" if isinstance(error, Conflict) else "Warning"
     lines = [f"{level}: {error.message}"]
     field = error.details.get("field")
-    if isinstance(error, Rejected):
+    if isinstance(error, Rejected) and not _by_partner(error):
         lines.append(
             f"Warning: validateField failed on field '{entity}.{field}'"
             if field
             else f"Warning: validateWrite failed on data source '{entity}'"
         )
     return f"Write failed for table row of type '{entity}'. Infolog: {'; '.join(lines)}."
+
+
+def _by_partner(error: IsthmusError) -> bool:
+    """Whether it was the other half that refused the save."""
+    return error.details.get("half") == "dataverse"

@@ -1,24 +1,26 @@
 """Business logic of the party model on the Dataverse half: who an account or contact is, and where it is.
 
 The party carries the name, and its postal addresses carry roles; accounts and contacts show both in columns of their
-own (`name`, `firstname`, `lastname`; `address1_*` mirrors the invoice address, `address2_*` the delivery address).
+own (`name`, `firstname`, `lastname`; `address1_*` mirrors the invoice address, `address2_*` the delivery address,
+`telephone1`, `emailaddress1`, `websiteurl` and `fax` the party's primary ones).
 A change on either end is carried to the other in the same transaction. See docs/explanation/party_model.md.
 """
 
 from __future__ import annotations
 
 from isthmus.apps.change import Operation
-from isthmus.apps.pipeline import AFTER_LOCKS, Stage, Step
+from isthmus.apps.pipeline import AFTER_LOCKS, MessageHandler, Stage, Step
 from isthmus.dataverse.app import DataverseApp
 from isthmus.finops.app import FinopsApp
-from isthmus.solutions.party_and_global_address_book.addresses import ADDRESS_COLUMNS, POSTAL_COLUMNS, AddressMirror
+from isthmus.solutions.party_and_global_address_book import addresses, electronic_addresses
+from isthmus.solutions.party_and_global_address_book.addresses import AddressMirror
+from isthmus.solutions.party_and_global_address_book.electronic_addresses import ElectronicAddressMirror
 from isthmus.solutions.party_and_global_address_book.names import NAMES, PARTY_NAMES, PartyNames
 
 
 def register(dataverse: DataverseApp, finops: FinopsApp) -> None:
     """Register the steps. All run on the Dataverse half; F&O keeps its parties by itself (finops.parties)."""
     names = PartyNames(dataverse)
-    mirror = AddressMirror(dataverse)
     for table, columns in NAMES.items():
         dataverse.pipeline.register(
             Step(
@@ -29,44 +31,34 @@ def register(dataverse: DataverseApp, finops: FinopsApp) -> None:
                 rank=AFTER_LOCKS,
             )
         )
-        dataverse.pipeline.register(
+        _after(dataverse, names.rename_party, table, frozenset(columns), operations=(Operation.UPDATE,))
+    _after(dataverse, names.rename_owners, "msdyn_party", PARTY_NAMES, operations=(Operation.UPDATE,))
+    postal = AddressMirror(dataverse)
+    electronic = ElectronicAddressMirror(dataverse)
+    for table in NAMES:
+        _after(dataverse, postal.to_party, table, addresses.ADDRESS_COLUMNS)
+        _after(dataverse, electronic.to_party, table, electronic_addresses.COLUMNS)
+    for table in ("msdyn_postaladdress", "msdyn_partypostaladdress"):
+        _after(dataverse, postal.from_party, table, addresses.POSTAL_COLUMNS)
+    _after(dataverse, electronic.from_party, "msdyn_partyelectronicaddress", electronic_addresses.ADDRESS_COLUMNS)
+
+
+def _after(
+    app: DataverseApp,
+    handler: MessageHandler,
+    table: str,
+    columns: frozenset[str],
+    operations: tuple[Operation, ...] = (Operation.CREATE, Operation.UPDATE),
+) -> None:
+    """Run a handler after writes of a table; after updates only when one of the columns is among them."""
+    for operation in operations:
+        app.pipeline.register(
             Step(
                 stage=Stage.POST_OPERATION,
-                handler=names.rename_party,
-                operation=Operation.UPDATE,
+                handler=handler,
+                operation=operation,
                 table=table,
-                columns=frozenset(columns),
-                images=frozenset({"msdyn_partyid"}),
+                columns=columns,
+                images=frozenset({"msdyn_partyid"} if table in NAMES else ()),
             )
         )
-        for operation in (Operation.CREATE, Operation.UPDATE):
-            dataverse.pipeline.register(
-                Step(
-                    stage=Stage.POST_OPERATION,
-                    handler=mirror.to_party,
-                    operation=operation,
-                    table=table,
-                    columns=ADDRESS_COLUMNS,
-                    images=frozenset({"msdyn_partyid"}),
-                )
-            )
-    dataverse.pipeline.register(
-        Step(
-            stage=Stage.POST_OPERATION,
-            handler=names.rename_owners,
-            operation=Operation.UPDATE,
-            table="msdyn_party",
-            columns=frozenset(PARTY_NAMES),
-        )
-    )
-    for table in ("msdyn_postaladdress", "msdyn_partypostaladdress"):
-        for operation in (Operation.CREATE, Operation.UPDATE):
-            dataverse.pipeline.register(
-                Step(
-                    stage=Stage.POST_OPERATION,
-                    handler=mirror.from_party,
-                    operation=operation,
-                    table=table,
-                    columns=POSTAL_COLUMNS,
-                )
-            )
