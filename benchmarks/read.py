@@ -29,6 +29,8 @@ SECONDS = 3.0
 ROWS = 5000
 SELECT = "accountnumber,name,creditlimit,telephone1,websiteurl,emailaddress1,statecode,statuscode,createdon,modifiedon"
 
+FLOORS = ("thin", "with_fastapi", "with_litestar")
+
 Requests = Callable[[int], Iterator[bytes]]
 
 
@@ -92,26 +94,19 @@ def of_floor(host: str, port: int, ids: list[str]) -> dict[str, Requests]:
     return {"GET by key": one, "page of 50": page, "POST": post}
 
 
-async def start_floor(name: str, dsn: str) -> tuple[subprocess.Popen[bytes], int]:
-    """A floor in a process of its own, once it answers."""
+def start_floor(name: str, dsn: str) -> tuple[subprocess.Popen[bytes], int]:
+    """A floor in a process of its own, and its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = await asyncio.to_thread(
-        subprocess.Popen,
-        [
-            sys.executable,
-            "-m",
-            "benchmarks.floors",
-            name,
-            str(port),
-            dsn,
-        ],
-    )
+    return subprocess.Popen([sys.executable, "-m", "benchmarks.floors", name, str(port), dsn]), port
+
+
+async def until_it_answers(name: str, port: int) -> None:
     for _ in range(100):
         try:
             (await Connection.open("127.0.0.1", port)).close()
-            return process, port
+            return
         except OSError:
             await asyncio.sleep(0.1)
     raise SystemExit(f"the floor {name} does not answer")
@@ -123,12 +118,13 @@ async def measure(target: Running) -> None:
     sides: dict[str, tuple[str, int, dict[str, Requests]]] = {
         "isthmus": (target.host, target.http_port, of_isthmus(target, ids))
     }
-    processes = []
-    for name in ("thin", "fastapi", "litestar"):
-        process, port = await start_floor(name, database_address(settings, "dataverse"))
-        processes.append(process)
-        sides[name] = ("127.0.0.1", port, of_floor("127.0.0.1", port, ids))
+    processes: list[subprocess.Popen[bytes]] = []
     try:
+        for name in FLOORS:
+            process, port = start_floor(name, database_address(settings, "dataverse"))
+            processes.append(process)
+            await until_it_answers(name, port)
+            sides[name] = ("127.0.0.1", port, of_floor("127.0.0.1", port, ids))
         for figure in ("GET by key", "page of 50", "POST"):
             rates: dict[str, list[float]] = {name: [] for name in sides}
             for _ in range(RUNS):
@@ -137,7 +133,7 @@ async def measure(target: Running) -> None:
                     if outcome.failures:
                         raise SystemExit(f"{name}, {figure}: {outcome.failures} failed: {outcome.last_failure!r}")
                     rates[name].append(outcome.rate)
-            for name in ("thin", "fastapi", "litestar"):
+            for name in FLOORS:
                 report(
                     "read", f"{figure}, {CONNECTIONS} connections, against {name}", rates["isthmus"], "1/s", rates[name]
                 )

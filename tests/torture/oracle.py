@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import msgspec
-from tests.torture.history import History, Operation, Record
+from tests.torture.history import History, Record
 from tests.torture.running import REFUSED_BY_DATABASE, Running
 
 ACCOUNTS = """
@@ -102,19 +102,17 @@ async def check(running: Running, history: History) -> Figures:
 def _count(history: History) -> Figures:
     operations = history.operations()
     outcomes = Counter(operation.outcome for operation in operations)
+    unexpected = [o for o in operations if o.status == 500 and not o.mark.endswith(REFUSED_BY_DATABASE)]
     return Figures(
         acknowledged=outcomes["acknowledged"],
         refused=outcomes["refused"],
         unknown=outcomes["unknown"],
         repeated=sum(operation.attempts > 1 for operation in operations),
         lock_timeouts=sum("Another save holds" in operation.said for operation in operations),
-        unexpected=sum(operation.status == 500 and not _is_wrong(operation) for operation in operations),
+        unexpected=len(unexpected),
         records=len(history.records),
+        examples=[f"unexpected: {operation}" for operation in unexpected[:3]],
     )
-
-
-def _is_wrong(operation: Operation) -> bool:
-    return operation.mark.endswith(REFUSED_BY_DATABASE)
 
 
 async def _rows(running: Running, half: str, sql: str) -> list[Row]:

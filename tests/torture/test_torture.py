@@ -111,4 +111,4 @@ async def test_the_torture_notices_a_missing_record_lock(tmp_path: Path) -> None
             flush=True,
         )
     assert whole.faults == 0 and whole.lock_timeouts == 0
-    assert spoiled.lock_timeouts > 0 and spoiled.acknowledged < whole.acknowledged / 2
+    assert spoiled.lock_timeouts > 0 and spoiled.acknowledged < whole.acknowledged * 0.7

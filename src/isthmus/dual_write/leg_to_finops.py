@@ -189,15 +189,15 @@ def _resolve(table_map: TableMap, entity: Entity, catalog: Catalog, sources: Dat
     conditions = []
     for _, row in key_rows(table_map, catalog):
         if row is None:
-            conditions.append("v.dataareaid = lower(s.company)")
+            conditions.append("lower(v.dataareaid) = lower(s.company)")
             continue
         field = entity.field[(row.finops or "").lower()]
         postgres = FIELD_POSTGRES[field.type]
         types[field.column] = postgres
         name = quote_identifier(field.column)
         conditions.append(same_text(f"v.{name}", f"s.{name}", postgres))
-    if entity.company_specific and "v.dataareaid = lower(s.company)" not in conditions:
-        conditions.append("v.dataareaid = lower(s.company)")
+    if entity.company_specific and "lower(v.dataareaid) = lower(s.company)" not in conditions:
+        conditions.append("lower(v.dataareaid) = lower(s.company)")
     rows = entity_rows(sources, [row.finops for _, row in key_rows(table_map, catalog) if row and row.finops])
     source = (
         f"{recordset('s', types)} left join lateral (select v.recid as id from ({rows}) v "

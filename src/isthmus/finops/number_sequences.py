@@ -15,7 +15,7 @@ import asyncpg
 
 from isthmus.finops.schema import RECID_BLOCK
 from isthmus.metadata.entity import NumberSequence
-from isthmus.store.pool import SESSION_SETTINGS
+from isthmus.store.pool import SESSION_SETTINGS, fetch
 
 _TAKE = """
 insert into isthmus.number_sequence as counter (name, dataareaid, next)
@@ -51,7 +51,7 @@ class Counters:
         while len(self._recids) < count:
             blocks = -(-(count - len(self._recids)) // RECID_BLOCK)
             sql = "select nextval('isthmus.recid') as first from generate_series(1, $1)"
-            for record in await self._pool.fetch(sql, blocks):
+            for record in await fetch(self._pool, sql, blocks):
                 self._recids.extend(range(record["first"], record["first"] + RECID_BLOCK))
         return deque(self._recids.popleft() for _ in range(count))
 
@@ -64,7 +64,7 @@ class Counters:
         """The next `count` numbers of a sequence, formatted; `company` counts for a company-specific one only."""
         sequence = self._sequences[name]
         scope = company if sequence.company_specific else ""
-        first = await self._pool.fetchval(_TAKE, name, scope, sequence.start, count)
+        ((first,),) = await fetch(self._pool, _TAKE, name, scope, sequence.start, count)
         return [formatted(sequence.format, number) for number in range(first, first + count)]
 
 

@@ -6,11 +6,12 @@ single pool each side could hold all of its connections while waiting for one of
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import asyncpg
 
 from isthmus.errors import Unavailable
+from isthmus.store.transaction import LOST
 
 Connection = asyncpg.pool.PoolConnectionProxy
 
@@ -43,10 +44,25 @@ class Pool:
         """Open both pools; `size` connections each at most. Unavailable when the server does not answer."""
         return cls(dsn, await _open(dsn, size, name), await _open(dsn, size, name))
 
+    async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
+        """Read outside a transaction. Unavailable when the database does not answer."""
+        return await fetch(self.origin, sql, *arguments)
+
     async def close(self) -> None:
         """Wait for connections in use, then close all."""
         await self.origin.close()
         await self.partner.close()
+
+
+async def fetch(pool: asyncpg.Pool, sql: str, *arguments: Any) -> list[Any]:
+    """Run one statement by itself; its rows. Unavailable when the database does not answer."""
+    try:
+        rows: list[Any] = await pool.fetch(sql, *arguments)
+    except (*LOST, TimeoutError, asyncpg.TooManyConnectionsError, asyncpg.InterfaceError) as error:
+        if isinstance(error, ValueError):
+            raise  # the driver's complaint about an argument, which is an InterfaceError too
+        raise Unavailable(f"The database does not answer: {error}. The same request may be sent again.") from error
+    return rows
 
 
 async def _open(dsn: str, size: int, name: str) -> asyncpg.Pool:

@@ -97,7 +97,7 @@ class Recovery:
         return resolved
 
     async def run(self) -> None:
-        """Pass after pass until cancelled. An error it does not know ends it, and the process with it: never silently."""
+        """Pass after pass until cancelled. An error it does not know ends it and its process: never silently."""
         while True:
             await self.run_once()
             await asyncio.sleep(INTERVAL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 from isthmus.dataverse.app import DataverseApp
 from isthmus.dataverse.relations import relations
@@ -29,8 +28,7 @@ class Service:
     @property
     def fetch(self) -> Fetch:
         """Reads outside a transaction."""
-        fetch: Any = self.app.pool.origin.fetch
-        return fetch  # type: ignore[no-any-return]
+        return self.app.pool.fetch
 
 
 @lru_cache(maxsize=1024)

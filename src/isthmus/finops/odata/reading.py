@@ -73,8 +73,7 @@ class Reader:
     @property
     def fetch(self) -> Fetch:
         """Reads outside a transaction."""
-        fetch: Fetch = self.app.pool.origin.fetch
-        return fetch
+        return self.app.pool.fetch
 
     def _companies(self, request: Request, entity: Entity) -> Mapping[str, Any]:
         """Without cross-company=true only the caller's own company is shown."""
