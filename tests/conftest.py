@@ -10,13 +10,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from tests.support.callers import CALLER
 
 from isthmus import solutions
 from isthmus.config import Settings
 from isthmus.environments.databases import migrate_all
 from isthmus.environments.environment import Environment
 from isthmus.store.embedded import EmbeddedPostgres
-from tests.support.callers import CALLER
 
 _numbers = itertools.count(1)
 
@@ -25,7 +25,8 @@ _numbers = itertools.count(1)
 def session_directory() -> Iterator[Path]:
     """A short directory of this test session: sockets have short names."""
     with tempfile.TemporaryDirectory(prefix="isth", ignore_cleanup_errors=True) as name:
-        os.chmod(name, 0o755)  # noqa: S103  (the server may run as another account)
+        # The server may run as another account.
+        Path(name).chmod(0o755)
         yield Path(name)
 
 

@@ -45,6 +45,11 @@ async def test_a_wrong_value_is_refused_by_name(create: Create, column: str, val
     assert column in caught.value.message
 
 
+async def test_a_range_is_told_in_plain_digits(create: Create) -> None:
+    with pytest.raises(Rejected, match="it must be from 0 to 1000000000\\."):
+        await create("account", numberofemployees=-1)
+
+
 async def test_values_are_stored_in_the_columns_form(create: Create, read: Read) -> None:
     row_id = await create(
         "account",

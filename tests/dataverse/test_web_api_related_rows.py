@@ -108,6 +108,41 @@ async def test_existing_rows_are_linked_to_a_new_one(api: Served, create: Create
     assert [(await read("contact", contact))["parentcustomerid"] for contact in contacts] == [row_id, row_id]
 
 
+async def test_related_rows_that_exist_are_named_by_their_address(api: Served, create: Create, read: Read) -> None:
+    contacts = [await create("contact", lastname=f"C{number}") for number in range(2)]
+    named = [{"@odata.id": f"contacts({contact})"} for contact in contacts]
+    body = {"name": "A", "primarycontactid": named[0], "contact_customer_accounts": [named[1], {"lastname": "new"}]}
+    row_id = api.id_of(await api("POST", "accounts", body))
+    assert (await read("account", row_id))["primarycontactid"] == contacts[0]
+    assert (await read("contact", contacts[1]))["parentcustomerid"] == row_id
+    assert (await api("GET", f"accounts({row_id})/contact_customer_accounts/$count")).text == "2"
+    mixed = await api("POST", "accounts", {"name": "B", "primarycontactid": {**named[0], "lastname": "other"}})
+    assert mixed.status_code == 400
+    assert "'lastname'" in mixed.json()["error"]["message"]
+
+
+async def test_owners_are_users_and_teams_alike(api: Served, create: Create, read: Read) -> None:
+    row_id = await create("account", name="A")
+    user = (await read("account", row_id))["ownerid"]
+    team = (await api("GET", "teams?$select=teamid&$filter=isdefault eq true&$top=1")).json()["value"][0]["teamid"]
+    for address, owner in ((f"/teams({team})", UUID(team)), (f"/systemusers({user})", user)):
+        changed = await api("PATCH", f"accounts({row_id})", {"ownerid@odata.bind": address})
+        assert changed.status_code == 204, changed.text
+        assert (await read("account", row_id))["ownerid"] == owner
+        answer = await api.client.get(
+            f"{api.base}/accounts({row_id})?$select=_ownerid_value",
+            headers={"Prefer": 'odata.include-annotations="Microsoft.Dynamics.CRM.*"'},
+        )
+        shown = {key.rpartition(".")[2]: value for key, value in answer.json().items() if key.startswith("_ownerid")}
+        assert shown["associatednavigationproperty"] == "ownerid"
+        assert shown["lookuplogicalname"] == address[1:].split("s(")[0]
+    reference = {"@odata.id": f"teams({team})"}
+    assert (await api("PUT", f"accounts({row_id})/ownerid/$ref", reference)).status_code == 204
+    assert (await read("account", row_id))["ownerid"] == UUID(team)
+    wrong = await api("PATCH", f"accounts({row_id})", {"ownerid@odata.bind": f"/accounts({row_id})"})
+    assert wrong.status_code == 400
+
+
 async def test_an_update_writes_one_row_only(api: Served, create: Create) -> None:
     row_id = await create("account", name="A")
     answer = await api("PATCH", f"accounts({row_id})", {"contact_customer_accounts": [{"lastname": "C"}]})

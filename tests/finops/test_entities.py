@@ -215,7 +215,7 @@ async def test_a_key_that_is_taken_is_a_conflict(new_customer: Create) -> None:
     with pytest.raises(Conflict) as refused:
         await new_customer(customeraccount="TWICE")
     assert refused.value.code == "duplicate_key"
-    assert "AccountNum" in refused.value.message and "already exists" in refused.value.message
+    assert "dataAreaId: usmf, AccountNum: twice. The record already exists." in refused.value.message
     await new_customer(customeraccount="Twice", dataareaid="demf", customergroupid="10", salescurrencycode="EUR")
 
 

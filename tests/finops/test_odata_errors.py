@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from isthmus.errors import Bug, Conflict, NotFound, Rejected, Retriable, Unavailable
-from isthmus.finops.odata.errors import STATUS, wire_error
+from isthmus.finops.odata.errors import ABOUT_THE_REQUEST, QUERY_TYPE, STATUS, wire_error
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +47,16 @@ def test_what_is_no_error_of_ours_is_not_shown() -> None:
 def test_a_refusal_of_the_partner_names_no_field_of_this_half() -> None:
     failure = wire_error(Rejected("no such row", field="msdyn_x", half="dataverse"), "id", "E")
     assert failure.message == "Write failed for table row of type 'E'. Infolog: Warning: no such row."
+
+
+@pytest.mark.parametrize("code", sorted(ABOUT_THE_REQUEST))
+def test_a_request_that_reached_no_record_has_no_infolog(code: str) -> None:
+    failure = wire_error(Rejected("What was wrong.", code=code), "id", "E")
+    assert (failure.message, failure.type) == ("What was wrong.", QUERY_TYPE)
+
+
+def test_sentences_of_the_infolog_end_once() -> None:
+    assert wire_error(Conflict("It is there."), "id", "E").message.endswith("Infolog: Info: It is there.")
 
 
 def test_every_code_is_documented() -> None:

@@ -102,6 +102,20 @@ async def test_nobody_else_is_believed(tmp_path: Path) -> None:
         assert found.text == "http://inside:1"
 
 
+@pytest.mark.parametrize("host", ["a b", "x/../y", "user@crm.example.com", 'x","value":"', "crm:1:2", "crm:port", ""])
+async def test_a_host_that_is_none_is_refused(tmp_path: Path, host: str) -> None:
+    found = await asked(Settings(data_dir=tmp_path), host=host)
+    assert found.status_code == 400
+    assert "Host header" in found.json()["error"]["message"]
+    proxied = Settings(data_dir=tmp_path, trusted_proxies=("192.0.2.1",))
+    assert (await asked(proxied, x_forwarded_host=host or "/")).status_code == 400
+
+
+@pytest.mark.parametrize("host", ["crm.example.com", "localhost:7443", "127.0.0.1:80", "[::1]:443", "my_host"])
+async def test_a_host_is_taken_as_the_client_wrote_it(tmp_path: Path, host: str) -> None:
+    assert (await asked(Settings(data_dir=tmp_path), host=host)).text == f"http://{host}"
+
+
 async def test_an_environment_that_is_not_ready_is_not_healthy(tmp_path: Path) -> None:
     found = await asked(Settings(data_dir=tmp_path), "/health")
     assert (found.status_code, found.json()) == (503, {"status": "not ready"})

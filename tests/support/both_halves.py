@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from isthmus.apps.change import Operation
+from isthmus.apps.context import Context
+from isthmus.apps.message import Message
+from isthmus.apps.pipeline import Stage, Step
 from isthmus.apps.port import App
 from isthmus.apps.principal import Half
 from isthmus.dual_write.dependencies import enable_order
+from isthmus.dual_write.legs import Legs
+from isthmus.dual_write.live_sync import LiveSync
 from isthmus.environments.environment import Environment
 from isthmus.finops.addresses import PRIMARY_GROUPS
 from isthmus.metadata.table_map import TableMap
 from tests.support.choices import Choices, Seeded
-from tests.support.generated_records import Draft, Maker, NoRecord
+from tests.support.generated_records import COMPLETED, Draft, Maker, NoRecord
 from tests.support.generated_values import Generator
 from tests.support.oracle import Oracle, Values
 from tests.support.world import COMPANIES, World
@@ -25,14 +33,6 @@ RowId = UUID | int
 
 PARENTS = 3
 """Rows that stand behind each lookup, in each company."""
-
-COMPLETED = {
-    "DirPartyTable": {"name"},
-    "DirPartyLocation": {"purpose", "isprimary", "isrolebusiness", "isroledelivery", "isrolehome", "isroleinvoice"},
-    "LogisticsElectronicAddress": {"isprimary"},
-    "LogisticsPostalAddress": {"validfrom", "validto", "address"},
-}
-"""Columns of F&O tables whose values business logic works out from others, whatever is given."""
 
 SHARED_TABLES = frozenset({*PRIMARY_GROUPS, "LogisticsPostalAddress"})
 """F&O tables where a write rightly changes other rows: another becomes primary, the version before ends."""
@@ -45,8 +45,18 @@ class Pair(msgspec.Struct):
     row: Values | None
 
 
+class Sent(msgspec.Struct, frozen=True):
+    """A message that an app carried out: `through` is the table map that sent it, None when a caller did."""
+
+    half: Half
+    operation: Operation
+    table: str
+    rows: int
+    through: str | None
+
+
 class BothHalves:
-    """An environment with the world that records may refer to."""
+    """An environment with the world that records may refer to. `sent` are the messages of both apps, oldest first."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -57,6 +67,31 @@ class BothHalves:
         self.oracle = Oracle(self.catalog, self.dataverse, self.finops)
         self.world = World(self.catalog, self.dataverse, environment.finops_app)
         self.generator = Generator(self.catalog, itertools.count(36**2))
+        self.sent: list[Sent] = []
+        for app in self.apps.values():
+            app.pipeline.register(Step(stage=Stage.PRE_VALIDATION, handler=self._record))
+
+    async def _record(self, context: Context, message: Message) -> None:
+        self.sent.append(Sent(context.half, message.operation, message.table, len(message.rows), message.through))
+
+    def writes_to(self, half: Half, table: str) -> list[Sent]:
+        """The messages that live sync sent to a half about a table or entity."""
+        return [sent for sent in self.sent if sent.half == half and sent.table == table and sent.through]
+
+    @contextmanager
+    def spoiled(self, table_map: TableMap) -> Iterator[None]:
+        """Live sync carries records by this map in place of the one of its name; the oracle goes by the true one."""
+        handler: Any = self.environment.finops_app.pipeline._before_commit[0]
+        live_sync: LiveSync = handler.__self__
+        true_legs = live_sync._legs
+        catalog = msgspec.structs.replace(
+            self.catalog, table_maps={**self.catalog.table_maps, table_map.name: table_map}
+        )
+        live_sync._legs = Legs(catalog)
+        try:
+            yield
+        finally:
+            live_sync._legs = true_legs
 
     def maker(self, name: str) -> Maker:
         """The generator of records of a map."""
@@ -111,11 +146,24 @@ class BothHalves:
         await create(self.apps[half], self.name_on(half, table_map), *values)
 
     def generate(
-        self, maker: Maker, half: Half, choices: Choices, company: str | None, taken: set[Any], *, passes: bool = True
+        self,
+        maker: Maker,
+        half: Half,
+        choices: Choices,
+        company: str | None,
+        taken: set[Any],
+        *,
+        passes: bool = True,
+        way: int | None = None,
+        pins: Mapping[str, Any] = {},
     ) -> tuple[Draft, Values]:
-        """A draft and the values that create it on a half; it passes the filter of that half's leg, or fails it."""
-        demands = maker.finops_demands(passes) if half == "finops" else maker.dataverse_demands(passes)
-        demand = choices.one_of(demands)
+        """A draft and the values that create it on a half; it passes the filter of that half's leg, or fails it.
+
+        `way` is the number of the way to do so, any when not given; `pins` are values of fields.
+        """
+        demands = maker.demands(half, passes=passes)
+        demand = choices.one_of(demands) if way is None else demands[way]
+        demand = msgspec.structs.replace(demand, fields={**demand.fields, **pins})
         if passes:
             demand = msgspec.structs.replace(demand, filled=demand.filled | maker.filled_fields)
         draft = maker.draft(choices, company, demand, taken)

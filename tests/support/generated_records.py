@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from isthmus.apps.principal import Half
 from isthmus.metadata.entity import Entity, EntityField
 from isthmus.metadata.table import Column
 from isthmus.metadata.table_map import FieldMapping, TableMap
@@ -34,6 +35,15 @@ PARTY_TYPES = {
     192350005: "OperatingUnit",
 }
 """Types of party: Dataverse's option, F&O's text."""
+
+
+COMPLETED = {
+    "DirPartyTable": {"name"},
+    "DirPartyLocation": {"purpose", "isprimary", "isrolebusiness", "isroledelivery", "isrolehome", "isroleinvoice"},
+    "LogisticsElectronicAddress": {"isprimary"},
+    "LogisticsPostalAddress": {"validfrom", "validto", "address"},
+}
+"""Columns of F&O tables whose values business logic works out from others, whatever is given."""
 
 
 class NoRecord(Exception):
@@ -90,15 +100,34 @@ class Maker:
         return self.entity.company_specific
 
     @property
-    def fixed_fields(self) -> frozenset[str]:
-        """Fields that keep their value: those of the key, and those that decide whether the record takes part."""
-        decides = {
+    def deciding_fields(self) -> frozenset[str]:
+        """Fields whose values decide whether the record takes part."""
+        return frozenset(
             name
             for passes in (True, False)
             for demand in (*self.finops_demands(passes), *self.dataverse_demands(passes))
             for name in demand.fields
-        }
-        return frozenset({*self.key_fields, *decides, *self._party_types.values()})
+        )
+
+    @property
+    def fixed_fields(self) -> frozenset[str]:
+        """Fields that keep their value: those of the key, and those that decide whether the record takes part."""
+        return self.deciding_fields.union(self.key_fields, self._party_types.values())
+
+    @property
+    def domains(self) -> Collection[tuple[str, str]]:
+        """The (table, column) pairs of F&O that any map reads."""
+        return self._generator.domains.keys()
+
+    def is_its_own(self, name: str) -> bool:
+        """Whether a field is the record's alone, and not worked out: a party may be shared by several."""
+        field = self.entity.field[name]
+        table, column = physical(self.entity, field)
+        return field.source == self.entity.root.name and column not in COMPLETED.get(table, ())
+
+    def known_values(self, name: str) -> list[Any]:
+        """The values of a field that its value maps know."""
+        return self._generator.known(self.entity, self.entity.field[name])
 
     @property
     def filled_fields(self) -> frozenset[str]:
@@ -106,7 +135,7 @@ class Maker:
         demands = (*self.finops_demands(True), *self.dataverse_demands(True))
         return frozenset().union(*(demand.filled for demand in demands))
 
-    def fields_from(self, half: str) -> frozenset[str]:
+    def fields_from(self, half: Half) -> frozenset[str]:
         """The fields whose values the map carries away from a half."""
         return frozenset(
             field_of(row)
@@ -119,6 +148,10 @@ class Maker:
         return {n: v for n, v in values.items() if n == "dataareaid" or not self.entity.field[n].number_sequence}
 
     # What a record must be ------------------------------------------------------------------------------------------
+
+    def demands(self, half: Half, *, passes: bool) -> list[Demand]:
+        """Ways to pass or fail the filter of the leg that begins on a half."""
+        return self.finops_demands(passes) if half == "finops" else self.dataverse_demands(passes)
 
     def finops_demands(self, passes: bool) -> list[Demand]:
         """Ways to pass or fail the map's F&O filter."""
@@ -142,7 +175,8 @@ class Maker:
             elif not wanted.excluded:
                 fields[name] = wanted.value
             elif name not in self.key_fields:
-                fields[name] = next(text for text in ("File", "Person") if text not in wanted.excluded)
+                texts = PARTY_TYPES.values() if name in self._party_types.values() else ("File",)
+                fields[name] = next(text for text in texts if text not in wanted.excluded)
         return Demand(fields, frozenset(filled))
 
     def dataverse_demands(self, passes: bool) -> list[Demand]:
@@ -154,10 +188,12 @@ class Maker:
             {field_of(row): row.transform.default for row in self.table_map.rows if row.finops and not row.dataverse}
         )
         for name, wanted in way.items():
+            row = next((row for row in self.pairs if path_of(row).text.lower() == name), None)
             value = wanted.value
             if wanted.excluded:
-                value = next(other for other in _some_values(self.table.column[name]) if other not in wanted.excluded)
-            row = next((row for row in self.pairs if path_of(row).text.lower() == name), None)
+                mapped = row is not None and row.transform.value_map is not None
+                others = [other for other in _some_values(self.table.column[name]) if other not in wanted.excluded]
+                value = next(other for other in others if not (mapped and other is None))
             if row is None:
                 demand.columns[name] = value
             elif row.transform.value_map is not None:
@@ -169,6 +205,16 @@ class Maker:
             else:
                 demand.fields[field_of(row)] = "" if value is None else value
         return demand
+
+    def passing_values(self, half: Half) -> Values:
+        """Values that let a record pass the filter after all, as far as they may change."""
+        demand = self.demands(half, passes=True)[0]
+        fields = {n: v for n, v in demand.fields.items() if n not in (*self.key_fields, *self._party_types.values())}
+        if half == "finops":
+            return fields
+        rows = [row for row in self.pairs if field_of(row) in fields and not path_of(row).is_lookup]
+        mapped = {path_of(row).head: self._oracle.to_dataverse(self.table_map, row, fields) for row in rows}
+        return {**demand.columns, **mapped}
 
     # Drafts ---------------------------------------------------------------------------------------------------------
 
@@ -381,7 +427,7 @@ def _end_after_beginning(fields: Values) -> None:
 def _some_values(column: Column) -> list[Any]:
     """A few values of a column, null among them."""
     if column.type is ColumnType.BOOLEAN:
-        return [True, False, None]
+        return [None, True, False]
     if column.type.is_choice:
         return [*(option.value for option in column.options), None]
     return ["task", None]

@@ -9,13 +9,13 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
+from tests.support.choices import Choices
+from tests.support.oracle import NOTHING, Path
 
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.entity import Entity, EntityField
 from isthmus.metadata.table import Column
 from isthmus.metadata.types import ColumnType, FieldType
-from tests.support.choices import Choices
-from tests.support.oracle import NOTHING, Path
 
 FIRST_DAY = date(2000, 1, 1)
 

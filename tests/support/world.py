@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from tests.support.oracle import Path, Values
 
 from isthmus.finops.app import FinopsApp
 from isthmus.metadata.catalog import Catalog
-from tests.support.oracle import Path, Values
 
 COMPANIES = ("usmf", "demf")
 

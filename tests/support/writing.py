@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from tests.support.callers import CALLER
+
 from isthmus.apps.change import Operation
 from isthmus.apps.message import Message, Row
 from isthmus.apps.port import App
-from tests.support.callers import CALLER
 
 
 async def create(app: App, table: str, *rows: dict[str, Any]) -> list[Any]:

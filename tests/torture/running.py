@@ -46,6 +46,10 @@ MEMOS = {"dataverse": ("dataverse.account", "description"), "finops": ("finops.c
 """Table and column of each half in which the writers keep their marks."""
 
 
+class NotStarted(Exception):
+    """A command of ours refused; the text says which and why."""
+
+
 class Running:
     """An environment of two server processes on its own data directory, with recovery at age zero."""
 
@@ -72,7 +76,8 @@ class Running:
         )
         status = json.loads(await self._isthmus("status", "--json"))
         self.base_url = status["http_url"].rstrip("/")
-        self.token = await self._isthmus("token")
+        if not self.token:
+            self.token = await self._isthmus("token")
 
     async def down(self) -> None:
         """Stop it in good order."""
@@ -225,5 +230,5 @@ class Running:
         )
         said, complained = await process.communicate()
         if process.returncode:
-            raise RuntimeError(f"isthmus {arguments[0]} ended with {process.returncode}: {complained.decode()}")
+            raise NotStarted(f"isthmus {arguments[0]} ended with {process.returncode}: {complained.decode()}")
         return said.decode().strip()

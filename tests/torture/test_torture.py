@@ -51,7 +51,7 @@ async def test_a_short_round(tmp_path: Path) -> None:
 async def test_hundreds_of_kills(tmp_path: Path) -> None:
     """The figures of this are the ones to be quoted."""
     points = all_points()
-    per_round = 4
+    per_round = 5
     async with environment(tmp_path) as running:
         torture = Torture(running, SEED)
         await torture.start()
@@ -75,23 +75,23 @@ async def test_hundreds_of_kills(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mutant", "point", "broken"),
     [
-        ("no_fence", "", "records_apart"),
-        ("partner_first", "after_prepare", "records_apart"),
-        ("decision_late", "after_decision", "records_apart"),
-        ("answer_apart", "after_decision", "duplicates"),
+        ("no_fence", "", {"records_apart"}),
+        ("partner_first", "after_prepare", {"records_apart"}),
+        ("decision_late", "after_decision", {"records_apart"}),
+        ("answer_apart", "after_decision", {"duplicates", "refused_yet_applied"}),
     ],
 )
-async def test_the_torture_notices_a_missing_clause(tmp_path: Path, mutant: str, point: str, broken: str) -> None:
+async def test_the_torture_notices_a_missing_clause(tmp_path: Path, mutant: str, point: str, broken: set[str]) -> None:
     """With the clause gone the very same rounds must come to faults; one that never does would have no teeth."""
     async with environment(tmp_path, mutant) as running:
         torture = Torture(running, SEED, writers=6, records=12)
         await torture.start(slow_share=0.5)
         for _ in range(6):
             figures = await torture.round(12, (point,), seconds=60)
-            if getattr(figures, broken):
+            if any(getattr(figures, name) for name in broken):
                 break
         print(f"\n--- {mutant}\n{torture.report.text()}", flush=True)
-        assert getattr(torture.report.figures, broken), torture.report.text()
+        assert any(getattr(torture.report.figures, name) for name in broken), torture.report.text()
 
 
 @pytest.mark.torture

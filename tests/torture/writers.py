@@ -104,10 +104,6 @@ class Writers:
         await asyncio.gather(*self._tasks)
         await self._client.aclose()
 
-    def log_in_again(self) -> None:
-        """Use the token and address of a new start."""
-        self._client.headers["authorization"] = f"Bearer {self._running.token}"
-
     async def _work(self, rng: random.Random) -> None:
         actions: tuple[tuple[Callable[[random.Random], Any], float], ...] = (
             (self._append, 0.76),

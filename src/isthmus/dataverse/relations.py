@@ -64,6 +64,7 @@ def _column(table: Table, column: Column) -> QueryColumn:
         scale=column.precision if column.type in (ColumnType.DECIMAL, ColumnType.MONEY) else None,
         lookup_targets=column.targets if is_lookup else (),
         type_column=column.type_column if is_lookup and column.is_polymorphic else None,
+        associated=column.name if column.type is ColumnType.OWNER else None,
         nullable=column.name not in (table.primary_id, "versionnumber"),
     )
 

@@ -4,14 +4,13 @@ depends on the table and its columns only and PostgreSQL keeps it prepared."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from isthmus.dataverse.schema import physical_types, sql_name
-from isthmus.metadata.table import Table
+from isthmus.metadata.table import Table, per_table
 from isthmus.query.quoting import quote_identifier
 
 Columns = tuple[str, ...]
@@ -36,17 +35,13 @@ def as_json(rows: Iterable[dict[str, Any]]) -> str:
     ).decode()
 
 
-@lru_cache(maxsize=4096)
-def _recordset(logical_name: str, columns: Columns, types: Columns) -> str:
-    defined = ", ".join(f"{quote_identifier(name)} {kind}" for name, kind in zip(columns, types, strict=True))
+def _given(table: Table, columns: Columns) -> str:
+    types = physical_types(table)
+    defined = ", ".join(f"{quote_identifier(name)} {types[name]}" for name in columns)
     return f"json_to_recordset($1::json) as given({defined})"
 
 
-def _given(table: Table, columns: Columns) -> str:
-    types = physical_types(table)
-    return _recordset(table.logical_name, columns, tuple(types[name] for name in columns))
-
-
+@per_table
 def insert_sql(table: Table, columns: Columns) -> str:
     """Insert rows; $1 is their JSON. Returns id and versionnumber of each."""
     names = ", ".join(map(quote_identifier, columns))
@@ -57,6 +52,7 @@ def insert_sql(table: Table, columns: Columns) -> str:
     )
 
 
+@per_table
 def update_sql(table: Table, columns: Columns) -> str:
     """Update rows by id; $1 is their JSON, the id among the columns. Returns id and versionnumber of each."""
     key = quote_identifier(table.primary_id)
@@ -71,6 +67,7 @@ def update_sql(table: Table, columns: Columns) -> str:
     )
 
 
+@per_table
 def lock_sql(table: Table, columns: Columns, strength: str) -> str:
     """Read and lock rows by id ($1), in the order of their ids so that two batches never deadlock.
 
@@ -85,6 +82,7 @@ def lock_sql(table: Table, columns: Columns, strength: str) -> str:
     )
 
 
+@per_table
 def delete_sql(table: Table) -> str:
     """Delete rows by id ($1)."""
     return f"delete from {sql_name(table)} where {quote_identifier(table.primary_id)} = any($1::uuid[])"  # noqa: S608

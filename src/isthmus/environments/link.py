@@ -29,9 +29,12 @@ async def ensure_link(control: asyncpg.Connection, halves: Mapping[Half, asyncpg
         if found is None:
             await connection.execute("insert into isthmus.link (id, half) values ($1, $2)", link, half)
         elif (found["id"], found["half"]) != (link, half):
+            whose = (
+                "this environment" if found["id"] == link else f"another environment (link {found['id']}, here {link})"
+            )
             raise Rejected(
-                f"The database given as the {half} half is the {found['half']} half of another environment (link "
-                f"{found['id']}, here {link}). Name the right database, or restore both halves together.",
+                f"The database given as the {half} half is the {found['half']} half of {whose}. "
+                "Name the right database, or restore both halves together.",
                 code="foreign_half",
                 half=half,
             )

@@ -56,9 +56,8 @@ def convert(field: EntityField, value: Any, enums: Mapping[str, Enum]) -> Any:
             return _enum(field, value, enums)
         return _CONVERTERS[field.type](value)
     except (ValueError, TypeError, ArithmeticError):
-        shown = value if isinstance(value, str) else repr(value)
         raise Rejected(
-            f"Field '{field.name}' is of type {field.type.value}; '{shown[:100]}' is none.",
+            f"Field '{field.name}' is of type {field.type.value}; '{str(value)[:100]}' is none.",
             code="type_mismatch",
             field=field.name,
         ) from None

@@ -230,10 +230,17 @@ def duplicate_key(table: FinopsTable, error: asyncpg.UniqueViolationError) -> Co
         ),
         (),
     )
-    values = (error.detail or "").partition("=(")[2].partition(")")[0]
+    names = ("dataAreaId", *fields) if table.company_specific else fields
+    values = (error.detail or "").partition("=(")[2].rpartition(")")[0]
+    parts = values.split(", ")
+    # A value that holds a comma can't be told from two.
+    shown = (
+        ", ".join(f"{name}: {part}" for name, part in zip(names, parts, strict=True))
+        if len(names) == len(parts)
+        else f"{', '.join(names)}: {values}"
+    )
     return Conflict(
-        f"Cannot create a record in {table.label or table.name} ({table.name}). {', '.join(fields)}: {values}. "
-        "The record already exists.",
+        f"Cannot create a record in {table.label or table.name} ({table.name}). {shown}. The record already exists.",
         code="duplicate_key",
         table=table.name,
         key=", ".join(fields),

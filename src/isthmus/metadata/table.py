@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -100,3 +102,26 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if found is None:
             found = self.__dict__["_column"] = {column.name: column for column in self.columns}
         return found
+
+
+Derived = TypeVar("Derived")
+Arguments = ParamSpec("Arguments")
+
+
+def per_table(
+    work_out: Callable[Concatenate[Table, Arguments], Derived],
+) -> Callable[Concatenate[Table, Arguments], Derived]:
+    """Work something out of a table's definition once for each set of (hashable) arguments, and keep it with it."""
+    name = f"{work_out.__module__}.{work_out.__qualname__}"
+
+    @wraps(work_out)
+    def find(table: Table, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Derived:
+        known: dict[Any, Derived] = table.__dict__.setdefault(name, {})
+        key = (args, tuple(kwargs.items())) if kwargs else args
+        try:
+            return known[key]
+        except KeyError:
+            found = known[key] = work_out(table, *args, **kwargs)
+            return found
+
+    return cast("Callable[Concatenate[Table, Arguments], Derived]", find)

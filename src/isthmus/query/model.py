@@ -50,8 +50,9 @@ class QueryColumn(msgspec.Struct, frozen=True, kw_only=True):
 
     `name` is its name on the wire, `physical` the column of the relation. `labels` maps values to labels (choices,
     booleans as 0 and 1) or symbols (enums). `scale` is the number of decimals shown; `lookup_targets` the relations a
-    lookup may point at; `type_column` the physical column that says which one, when there are several. `wire_date` is
-    F&O's date that is a timestamp on the wire. A column is `nullable` unless the database forbids null in it.
+    lookup may point at; `type_column` the physical column that says which one, when there are several, and
+    `associated` the navigation property that annotations name then, when one stands for all. `wire_date` is F&O's date
+    that is a timestamp on the wire. A column is `nullable` unless the database forbids null in it.
     """
 
     name: str
@@ -62,6 +63,7 @@ class QueryColumn(msgspec.Struct, frozen=True, kw_only=True):
     scale: int | None = None
     lookup_targets: tuple[str, ...] = ()
     type_column: str | None = None
+    associated: str | None = None
     wire_date: bool = False
     nullable: bool = True
 

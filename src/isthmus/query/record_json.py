@@ -224,7 +224,10 @@ def _labels_of_all(column: QueryColumn, reference: str) -> str | None:
 
 def _navigation_names(relation: Relation, column: QueryColumn, reference: str, alias: str) -> str | None:
     """JSON text of the navigation property that follows the lookup to the row it points at."""
-    names: dict[str, str] = {}
+    if column.associated is not None:
+        names = dict.fromkeys(column.lookup_targets, json.dumps(column.associated))
+        return _by_target(column, reference, alias, names)
+    names = {}
     for target in column.lookup_targets:
         navigation = _navigation_to(relation, column, target)
         if navigation is not None:

@@ -16,11 +16,12 @@ import msgspec
 from isthmus.config import Settings
 from isthmus.server.authentication import Authenticator, Unauthenticated
 from isthmus.server.environment import Environment
-from isthmus.server.wire import ASGIApp, Receive, Scope, Send, answer, base_url, client_address, header
+from isthmus.server.wire import ASGIApp, Receive, Scope, Send, answer, base_url, client_address, header, names_host
 
 HEALTH_SECONDS = 1.0
 # What a half answers who could not be identified: Dataverse has a code for it, finance and operations has none.
 UNAUTHENTICATED_CODE = {"dataverse": "0x80072560", "finops": ""}
+BAD_HOST = b'{"error":{"code":"","message":"The Host header must name the host of the address, and maybe its port."}}'
 
 
 class Application:
@@ -44,6 +45,12 @@ class Application:
             return
         if self._trusted_proxies:
             self._believe_proxy(scope)
+        if scope["path"] == "/health":
+            await self._health(send)
+            return
+        if not names_host(scope):
+            await answer(send, 400, BAD_HOST, [])
+            return
         half = half_of(scope["path"])
         if half is not None:
             try:
@@ -52,8 +59,6 @@ class Application:
                 await self._refuse(scope, send, half, str(error))
                 return
             await self._halves[half](scope, receive, send)
-        elif scope["path"] == "/health":
-            await self._health(send)
         else:
             await self._issuer(scope, receive, send)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -9,6 +10,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 
 def header(scope: Scope, name: bytes) -> bytes:
@@ -22,6 +25,11 @@ def header(scope: Scope, name: bytes) -> bytes:
 def base_url(scope: Scope) -> str:
     """Scheme and host as the client used them, without a slash at the end."""
     return f"{scope['scheme']}://{header(scope, b'host').decode('latin-1')}"
+
+
+def names_host(scope: Scope) -> bool:
+    """Whether the `Host` header is one host and maybe a port: all addresses in answers begin with it."""
+    return _HOST.fullmatch(header(scope, b"host")) is not None
 
 
 def client_address(scope: Scope) -> str:

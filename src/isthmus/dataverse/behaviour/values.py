@@ -142,11 +142,21 @@ def _check_range(table: Table, column: Column, value: Any, code: str) -> None:
     if (column.min is not None and value < column.min) or (column.max is not None and value > column.max):
         raise Rejected(
             f"The value {value} of '{column.name}' on a row of table '{table.logical_name}' is outside the valid "
-            f"range: it must be from {column.min} to {column.max}.",
+            f"range: it must be {_bounds(column)}.",
             code=code,
             table=table.logical_name,
             column=column.name,
         )
+
+
+def _bounds(column: Column) -> str:
+    """The range of a column in plain digits."""
+    lowest, highest = (
+        None if bound is None else format(Decimal(str(bound)).normalize(), "f") for bound in (column.min, column.max)
+    )
+    if lowest is None or highest is None:
+        return f"at most {highest}" if lowest is None else f"at least {lowest}"
+    return f"from {lowest} to {highest}"
 
 
 def _boolean(table: Table, column: Column, value: Any) -> bool:

@@ -16,7 +16,7 @@ from isthmus.dataverse.behaviour.states import default_states
 from isthmus.dataverse.rows import as_json, columns_of, insert_sql
 from isthmus.errors import Rejected
 from isthmus.ids import new_row_id
-from isthmus.metadata.table import Table
+from isthmus.metadata.table import Table, per_table
 from isthmus.metadata.types import ColumnType
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ async def create(app: DataverseApp, context: Context, table: Table, message: Mes
 
 
 def _apply_defaults(table: Table, values: dict[str, Any]) -> None:
-    for column in table.columns:
-        if column.default is not None and column.name not in values and column.type not in STATES:
-            values[column.name] = column.default
+    for name, default in _defaults(table).items():
+        if name not in values:
+            values[name] = default
 
 
 def _require_columns(table: Table, values: dict[str, Any]) -> None:
@@ -76,18 +76,33 @@ def _require_columns(table: Table, values: dict[str, Any]) -> None:
 
     The system itself fills state, owner and required choices.
     """
-    for column in table.columns:
-        if (
-            column.required_level == "SystemRequired"
-            and values.get(column.name) is None
-            and not column.read_only
-            and column.is_stored
-            and not column.type.is_choice
-            and column.name != "ownerid"
-        ):
+    for name in _required(table):
+        if values.get(name) is None:
             raise Rejected(
-                f"Required column '{column.name}' of table '{table.logical_name}' has no value: give one.",
+                f"Required column '{name}' of table '{table.logical_name}' has no value: give one.",
                 code="required_column",
                 table=table.logical_name,
-                column=column.name,
+                column=name,
             )
+
+
+@per_table
+def _defaults(table: Table) -> dict[str, Any]:
+    return {
+        column.name: column.default
+        for column in table.columns
+        if column.default is not None and column.type not in STATES
+    }
+
+
+@per_table
+def _required(table: Table) -> tuple[str, ...]:
+    return tuple(
+        column.name
+        for column in table.columns
+        if column.required_level == "SystemRequired"
+        and not column.read_only
+        and column.is_stored
+        and not column.type.is_choice
+        and column.name != "ownerid"
+    )

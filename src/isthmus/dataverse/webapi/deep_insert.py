@@ -15,6 +15,7 @@ from isthmus.errors import Rejected
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.relationship import OneToMany
 from isthmus.metadata.table import Table
+from isthmus.metadata.types import ColumnType
 from isthmus.query.model import Relations
 
 
@@ -56,15 +57,29 @@ async def resolve_references(context: Context, relations: Relations, payload: Pa
             point_at(context.app.catalog, payload, relationship, None)
             continue
         key = key_of_address(context.app.catalog, relations, address)
-        if key.table.logical_name != relationship.referenced:
-            raise Rejected(
-                f"'{relationship.lookup_navigation}' points at rows of '{relationship.referenced}'; {address[:200]} is "
-                f"a row of '{key.table.logical_name}'.",
-                code="lookup_target",
-                table=payload.table.logical_name,
-                column=relationship.column,
-            )
-        point_at(context.app.catalog, payload, relationship, await require_id(key, context.transaction.rows))
+        taken = leading_to(context.app.catalog, relationship, key.table)
+        point_at(context.app.catalog, payload, taken, await require_id(key, context.transaction.rows))
+
+
+def leading_to(catalog: Catalog, relationship: OneToMany, target: Table) -> OneToMany:
+    """The relationship by which a lookup's navigation property takes a row of `target`; Rejected when it takes none.
+
+    Users and teams alike are written as `ownerid`; other polymorphic lookups have one navigation property per target.
+    """
+    column = catalog.table(relationship.referencing).column[relationship.column]
+    is_owner = column.type is ColumnType.OWNER
+    lookups = catalog.lookups_of[relationship.referencing].values() if is_owner else (relationship,)
+    for lookup in lookups:
+        if (lookup.column, lookup.referenced) == (column.name, target.logical_name):
+            return lookup
+    tables = " or ".join(f"'{name}'" for name in (column.targets if is_owner else (relationship.referenced,)))
+    raise Rejected(
+        f"'{relationship.lookup_navigation}' points at rows of {tables}; the address given is that of a row of "
+        f"'{target.logical_name}'.",
+        code="lookup_target",
+        table=relationship.referencing,
+        column=column.name,
+    )
 
 
 async def link(

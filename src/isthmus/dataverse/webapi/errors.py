@@ -21,6 +21,7 @@ WIRE: Mapping[str, tuple[int, str]] = {
     "not_supported": (400, "0x80060888"),
     "property_not_found": (400, "0x80060888"),
     "type_mismatch": (400, "0x80060888"),
+    "unknown_function": (400, "0x80060888"),
     "invalid_skiptoken": (400, "0x80060888"),
     "path_syntax": (400, "0x80060888"),
     "segment_not_found": (404, "0x80060888"),

@@ -48,7 +48,7 @@ def decode_body(body: bytes) -> Any:
     """The JSON of a body; numbers with a fraction stay exact. Rejected (`payload_syntax`) says where it breaks."""
     try:
         return _decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(
             f"The body is not JSON: {error}. Send an object with Content-Type application/json.", code="payload_syntax"
         ) from None
@@ -107,6 +107,8 @@ def _read_navigation(catalog: Catalog, payload: Payload, key: str, value: Any, d
     if lookup is not None:
         if value is None:
             payload.references.append((lookup, None))
+        elif (address := _referenced(table, key, value)) is not None:
+            payload.references.append((lookup, address))
         elif isinstance(value, dict):
             parent = read_payload(catalog, catalog.table(lookup.referenced), value, depth + 1)
             payload.parents.append((lookup, parent))
@@ -126,8 +128,11 @@ def _read_navigation(catalog: Catalog, payload: Payload, key: str, value: Any, d
     if not isinstance(value, list):
         raise Rejected(f"'{key}' must be a list of rows.", code="payload_property", property=key)
     referencing = catalog.table(collection.referencing)
-    children = [read_payload(catalog, referencing, item, depth + 1) for item in value]
-    payload.children.append((collection, children))
+    addresses = [_referenced(table, key, item) for item in value]
+    if linked := [address for address in addresses if address is not None]:
+        payload.linked.append((collection, linked))
+    created = [item for item, address in zip(value, addresses, strict=True) if address is None]
+    payload.children.append((collection, [read_payload(catalog, referencing, item, depth + 1) for item in created]))
 
 
 def _refuse_lookup_value(catalog: Catalog, table: Table, key: str) -> None:
@@ -158,6 +163,25 @@ def _unknown(table: Table, key: str) -> Rejected:
         table=table.logical_name,
         property=key,
     )
+
+
+def _referenced(table: Table, key: str, value: Any) -> str | None:
+    """The address in `{"@odata.id": ...}`, by which a related row that exists is named; None for a row to be created.
+
+    Source: OData JSON Format, "Entity Reference".
+    """
+    if not isinstance(value, dict) or "@odata.id" not in value:
+        return None
+    columns = [name for name in value if "@" not in name]
+    if columns:
+        raise Rejected(
+            f"'{key}' names an existing row by @odata.id and gives it '{columns[0]}' too: leave out @odata.id to "
+            "create a row, or change the existing row by a request of its own.",
+            code="payload_property",
+            table=table.logical_name,
+            property=key,
+        )
+    return _address(table, key, value)
 
 
 def _address(table: Table, key: str, value: Any) -> str:

@@ -14,7 +14,7 @@ from isthmus.dataverse.schema import sql_name
 from isthmus.dataverse.system_users import SystemUser
 from isthmus.dataverse.webapi.answers import JSON_HEADERS, entity_id, etag_of, no_content, with_context
 from isthmus.dataverse.webapi.bulk import BULK_MESSAGES, run_bulk
-from isthmus.dataverse.webapi.deep_insert import insert, link, lookup_values, point_at, resolve_references
+from isthmus.dataverse.webapi.deep_insert import insert, leading_to, link, lookup_values, point_at, resolve_references
 from isthmus.dataverse.webapi.json_values import from_json
 from isthmus.dataverse.webapi.payload import Payload, decode_body, read_payload
 from isthmus.dataverse.webapi.reading import no_such_segment, row_record
@@ -186,7 +186,7 @@ async def _write_lookup(service: Service, context: Context, request: Request, ke
     if request.method in ("PUT", "POST"):
         address = _given_address(request)
         target_key = key_of_address(service.catalog, service.relations, address)
-        _check_table(target_key, lookup.referenced, lookup.lookup_navigation)
+        lookup = leading_to(service.catalog, lookup, target_key.table)
         target = await require_id(target_key, context.transaction.rows)
     elif request.method != "DELETE":
         raise method_not_allowed(request)

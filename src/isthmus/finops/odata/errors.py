@@ -31,6 +31,18 @@ STATUS: Mapping[str, int] = {
 }
 """Status of each of our codes that has one of its own; others go by the type of the error."""
 
+ABOUT_THE_REQUEST = frozenset(
+    {
+        "idempotency_key_reused",
+        "method_not_allowed",
+        "payload_syntax",
+        "payload_too_large",
+        "precondition_syntax",
+        "segment_not_found",
+    }
+)
+"""Codes of writes that were refused before any record was looked at: they have no infolog."""
+
 BY_TYPE: tuple[tuple[type[IsthmusError], int], ...] = (
     (Rejected, 400),
     (NotFound, 404),
@@ -80,15 +92,17 @@ def wire_error(error: Exception, correlation_id: str, entity: str | None) -> Wir
         # What is missing there was not what the address named.
         error = Rejected(error.message, code=error.code, **error.details)
     status = STATUS.get(error.code) or next(status for kind, status in BY_TYPE if isinstance(error, kind))
-    if entity is None or not isinstance(error, (Rejected, Conflict)):
-        return WireError(status, error.message, OTHER_TYPE if entity else QUERY_TYPE)
+    if entity is None or error.code in ABOUT_THE_REQUEST:
+        return WireError(status, error.message, QUERY_TYPE)
+    if not isinstance(error, (Rejected, Conflict)):
+        return WireError(status, error.message, OTHER_TYPE)
     return WireError(status, _infolog(entity, error), WRITE_TYPE)
 
 
 def _infolog(entity: str, error: IsthmusError) -> str:
     """The lines of the infolog: what was refused, and where it was noticed."""
     level = "Info" if isinstance(error, Conflict) else "Warning"
-    lines = [f"{level}: {error.message}"]
+    lines = [f"{level}: {error.message.removesuffix('.')}"]
     field = error.details.get("field")
     if isinstance(error, Rejected) and not _by_partner(error):
         lines.append(
