@@ -170,6 +170,8 @@ def _path(expected: Any, value: Any) -> Any:
 
 def _check(settings: Settings) -> None:
     """Refuse values that are out of range or that contradict each other."""
+    if settings.data_dir.exists() and not settings.data_dir.is_dir():
+        raise SettingError(f"data_dir is {settings.data_dir}, which is a file: name a directory.")
     for name in ("port", "http_port"):
         if not 0 <= getattr(settings, name) <= 65535:
             raise SettingError(f"{name} is {getattr(settings, name)}; it must be between 0 and 65535.")

@@ -33,6 +33,16 @@ def test_status_of_a_directory_that_was_never_used(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("command", ["up", "status", "down", "token", "doctor"])
+def test_a_data_directory_that_is_a_file_is_refused(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    done = isthmus(command, "--data-dir", str(file))
+    assert done.returncode == exit_codes.USAGE
+    assert done.stderr == f"isthmus: data_dir is {file}, which is a file: name a directory.\n"
+    assert file.read_text() == "kept"
+
+
 def test_down_of_a_directory_that_was_never_used(tmp_path: Path) -> None:
     done = isthmus("down", "--data-dir", str(tmp_path / "none"))
     assert (done.returncode, done.stdout) == (exit_codes.OK, "")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from tests.support.both_halves import BothHalves
 
 from isthmus.config import Settings
 from isthmus.environments.environment import Environment
-from tests.support.both_halves import BothHalves
 
 
 @pytest.fixture(scope="session")

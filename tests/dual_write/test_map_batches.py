@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from isthmus.apps.change import Operation
-from isthmus.apps.message import Message, Row
-from isthmus.apps.principal import Half
 from tests.support.both_halves import BothHalves, RowId, Sent
 from tests.support.callers import CALLER
 from tests.support.choices import Seeded
 from tests.support.world import COMPANIES
 from tests.support.writing import delete
+
+from isthmus.apps.change import Operation
+from isthmus.apps.message import Message, Row
+from isthmus.apps.principal import Half
 
 ACCOUNTS, CONTACTS = "accounts - Customers V3", "contacts - Customers V3"
 GROUPS, PARTIES = "msdyn_customergroups - Customer groups", "msdyn_parties - CDS Parties"

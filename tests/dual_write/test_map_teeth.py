@@ -1,4 +1,4 @@
-"""The comparison has teeth: live sync that goes by a spoiled map is found out by the oracle, which goes by the true one."""
+"""The comparison has teeth: live sync that goes by a spoiled map is found out by the oracle, which goes by the true."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-
-from isthmus import solutions
-from isthmus.apps.principal import Half
-from isthmus.metadata.table_map import FieldMapping, TableMap
 from tests.support.both_halves import BothHalves
 from tests.support.choices import Seeded
 from tests.support.record_life import Life
 from tests.support.world import COMPANIES
 from tests.support.writing import create, delete
+
+from isthmus import solutions
+from isthmus.apps.principal import Half
+from isthmus.metadata.table_map import FieldMapping, TableMap
 
 CATALOG = solutions.catalog()
 SEEDS = 4

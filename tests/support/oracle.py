@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from tests.support.map_filters import holds
 
 from isthmus.finops.schema import view_name
 from isthmus.metadata.catalog import Catalog
@@ -21,7 +22,6 @@ from isthmus.metadata.entity import EntityField
 from isthmus.metadata.table import Column, Table
 from isthmus.metadata.table_map import FieldMapping, TableMap
 from isthmus.metadata.types import ColumnType, FieldType
-from tests.support.map_filters import holds
 
 Values = dict[str, Any]
 

@@ -298,6 +298,8 @@ class Writers:
             operation.outcome = "acknowledged"
         else:
             operation.said = answer.text
-            operation.outcome = "unknown" if "not known" in answer.text else "refused"
+            # That a repetition can't be served now says nothing of the attempt before it.
+            not_now = answer.status_code >= 500 and operation.attempts > 1
+            operation.outcome = "unknown" if not_now or "not known" in answer.text else "refused"
         operation.answered = time.monotonic()
         return answer

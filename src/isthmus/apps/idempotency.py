@@ -11,6 +11,7 @@ import hashlib
 import msgspec
 
 from isthmus.apps.context import Context
+from isthmus.apps.odata_answer import Answer
 from isthmus.errors import Rejected
 
 MAX_KEY_LENGTH = 255
@@ -23,14 +24,6 @@ _FIND = "select request_digest, status, headers, body from isthmus.answer where 
 _STORE = """
 update isthmus.answer set status = $3, headers = $4, body = $5 where principal = $1 and idempotency_key = $2
 """
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What was answered: status, headers as (name, value) bytes, body."""
-
-    status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
 
 
 def request_key(headers: dict[bytes, bytes]) -> str | None:

@@ -40,10 +40,12 @@ async def migrate_all(settings: Settings, catalog: Catalog, principals: Iterable
         await migrate(control, "control")
         await migrate(dataverse, "half")
         await migrate(finops, "half")
+        # Before anything is made in them: a wrong address must not leave tables in somebody else's database.
+        link = await ensure_link(control, {"dataverse": dataverse, "finops": finops})
         await dataverse_schema.migrate(dataverse, catalog)
         await seed(dataverse, catalog, principals)
         await finops_schema.migrate(finops, catalog)
-        return await ensure_link(control, {"dataverse": dataverse, "finops": finops})
+        return link
     finally:
         for connection in (control, dataverse, finops):
             await connection.close()

@@ -44,7 +44,8 @@ async def main_report(settings: Settings) -> int:
     catalog = solutions.catalog()
     console.print(
         f"Link {link}; {len(catalog.table_maps)} table maps, mode atomic "
-        f"(max_prepared_transactions: {', '.join(f'{half} {value}' for half, value in prepared.items())})."
+        f"(max_prepared_transactions: {', '.join(f'{half} {value}' for half, value in prepared.items())}).",
+        soft_wrap=True,
     )
     _print_in_doubt(console, in_doubt)
     return 1 if any(item.age > OLD_SECONDS for item in in_doubt) else 0

@@ -22,7 +22,7 @@ import psutil
 
 from isthmus.clock import monotonic
 from isthmus.config import CONTROL_DATABASE, DATAVERSE_DATABASE, FINOPS_DATABASE, Settings
-from isthmus.errors import Conflict, Unavailable
+from isthmus.errors import Conflict, IsthmusError, Unavailable
 from isthmus.observe import log
 from isthmus.server.credentials import load_credentials, write_environment_file
 from isthmus.server.identity import load_identities
@@ -335,7 +335,10 @@ def main() -> None:
     try:
         asyncio.run(_run_detached(order, report))
     except Exception as error:
-        log.exception("could not run")
+        if isinstance(error, IsthmusError):
+            log.error("could not run", reason=error.message)
+        else:
+            log.exception("could not run")
         report(str(error) or type(error).__name__)
         sys.exit(CONFLICT_EXIT if isinstance(error, Conflict) else 1)
 

@@ -7,11 +7,10 @@ from uuid import UUID
 
 from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
-from isthmus.apps.idempotency import Answer
 from isthmus.apps.message import Message, Row
+from isthmus.apps.odata_answer import Answer, json_answer, no_content
 from isthmus.dataverse.alternate_keys import find_by_keys
 from isthmus.dataverse.schema import sql_name
-from isthmus.dataverse.webapi.answers import json_answer, no_content
 from isthmus.dataverse.webapi.deep_insert import insert, resolve_references
 from isthmus.dataverse.webapi.payload import Payload, decode_body, read_payload
 from isthmus.dataverse.webapi.request import Request

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from isthmus.apps.idempotency import Answer
-from isthmus.dataverse.webapi.answers import json_answer, text_answer
+from isthmus.apps.odata_answer import Answer, json_answer, text_answer
 from isthmus.dataverse.webapi.definitions import (
     attribute,
     entity_definition,

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 import msgspec
 
 from isthmus.errors import Bug, Conflict, IsthmusError, NotFound, Rejected, Retriable, Unavailable
-from isthmus.observe import log
 
 WIRE: Mapping[str, tuple[int, str]] = {
     # the address and the query
@@ -40,6 +39,7 @@ WIRE: Mapping[str, tuple[int, str]] = {
     "integer_out_of_range": (400, "0x8004432f"),
     "number_out_of_range": (400, "0x80044330"),
     "date_out_of_range": (400, "0x80040203"),
+    "value_out_of_range": (400, "0x80040203"),
     "option_not_found": (400, "0x8004431a"),
     "state_mismatch": (400, "0x80048408"),
     "required_column": (400, "0x80040203"),
@@ -99,17 +99,14 @@ class WireError(msgspec.Struct, frozen=True):
         return ((b"retry-after", str(RETRY_SECONDS).encode()),) if self.status == 503 else ()
 
 
-def wire_error(error: Exception, correlation_id: str) -> WireError:
-    """How an exception is answered. What is no error of ours is logged with its trace and shown without."""
-    if not isinstance(error, IsthmusError):
-        log.error("request_failed", half="dataverse", correlation_id=correlation_id, exc_info=error)
+def wire_error(error: IsthmusError | None, correlation_id: str) -> WireError:
+    """How an error is answered; None is one we do not know, which the log has under the correlation id."""
+    if error is None:
         return WireError(
             500,
             "0x80040216",
             f"An unexpected error occurred; nothing was saved. It is in the log under request {correlation_id}.",
         )
-    if isinstance(error, Bug):
-        log.error("request_failed", half="dataverse", correlation_id=correlation_id, exc_info=error)
     found = WIRE.get(error.code)
     if found is not None:
         return WireError(found[0], found[1], error.message)

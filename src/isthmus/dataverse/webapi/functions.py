@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from isthmus.apps.idempotency import Answer
+from isthmus.apps.odata_answer import Answer, json_answer
 from isthmus.dataverse.system_users import SystemUser
-from isthmus.dataverse.webapi.answers import json_answer
 from isthmus.dataverse.webapi.definitions import LANGUAGE
 from isthmus.dataverse.webapi.request import Request
 from isthmus.dataverse.webapi.service import Service

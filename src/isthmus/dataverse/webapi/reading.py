@@ -8,18 +8,18 @@ from uuid import UUID
 
 import msgspec
 
-from isthmus.apps.idempotency import Answer
-from isthmus.dataverse.system_users import Fetch, SystemUser
-from isthmus.dataverse.webapi.answers import (
+from isthmus.apps.odata_answer import (
     JSON_HEADERS,
+    Answer,
     Headers,
     etag_of,
     json_answer,
     no_content,
-    row_address,
     text_answer,
     with_context,
 )
+from isthmus.dataverse.system_users import Fetch, SystemUser
+from isthmus.dataverse.webapi.answers import row_address
 from isthmus.dataverse.webapi.preferences import Preferences
 from isthmus.dataverse.webapi.request import Request
 from isthmus.dataverse.webapi.row_keys import RowKey, require_id, row_key, table_of_segment

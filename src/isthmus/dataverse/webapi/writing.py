@@ -8,11 +8,11 @@ from uuid import UUID
 
 from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
-from isthmus.apps.idempotency import Answer
 from isthmus.apps.message import Message, Row
+from isthmus.apps.odata_answer import JSON_HEADERS, Answer, etag_of, no_content, with_context
 from isthmus.dataverse.schema import sql_name
 from isthmus.dataverse.system_users import SystemUser
-from isthmus.dataverse.webapi.answers import JSON_HEADERS, entity_id, etag_of, no_content, with_context
+from isthmus.dataverse.webapi.answers import entity_id
 from isthmus.dataverse.webapi.bulk import BULK_MESSAGES, run_bulk
 from isthmus.dataverse.webapi.deep_insert import insert, leading_to, link, lookup_values, point_at, resolve_references
 from isthmus.dataverse.webapi.json_values import from_json

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import asyncpg
 import msgspec
 
 from isthmus.errors import Bug, Conflict, IsthmusError, NotFound, Rejected, Retriable, Unavailable
-from isthmus.observe import log
-from isthmus.store.transaction import LOST
 
 OUTER_MESSAGE = "An error has occurred."
 WRITE_TYPE = "Microsoft.Dynamics.Platform.Integration.Services.OData.AxODataWriteException"
@@ -74,18 +71,12 @@ class WireError(msgspec.Struct, frozen=True):
         return ((b"retry-after", str(RETRY_SECONDS).encode()),) if self.status == 503 else ()
 
 
-def wire_error(error: Exception, correlation_id: str, entity: str | None) -> WireError:
-    """How an exception is answered. `entity` is the AOT name of the data entity that was written, None for reads.
+def wire_error(error: IsthmusError | None, correlation_id: str, entity: str | None) -> WireError:
+    """How an error is answered. `entity` is the AOT name of the data entity that was written, None for reads.
 
-    What is no error of ours is logged with its trace and shown without.
+    None is an error we do not know, which the log has under the correlation id.
     """
-    if isinstance(error, (*LOST, asyncpg.InterfaceError, asyncpg.CannotConnectNowError)):
-        error = Unavailable(f"The database does not answer: {error}. Send the same request again.")
-    if isinstance(error, asyncpg.DataError):
-        error = Rejected(f"A value of the request is out of range: {error}.", code="value_out_of_range")
-    if not isinstance(error, IsthmusError) or isinstance(error, Bug):
-        log.error("request_failed", half="finops", correlation_id=correlation_id, exc_info=error)
-    if not isinstance(error, IsthmusError):
+    if error is None:
         message = f"An unexpected error occurred; nothing was saved. It is in the log under request {correlation_id}."
         return WireError(500, message, OTHER_TYPE)
     if isinstance(error, NotFound) and _by_partner(error):

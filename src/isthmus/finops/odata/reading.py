@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from isthmus.apps.idempotency import Answer
+from isthmus.apps.odata_answer import JSON_HEADERS, Answer, json_answer, no_content, text_answer
 from isthmus.errors import NotFound
 from isthmus.finops.app import FinopsApp
 from isthmus.finops.data_sources import COMPANY
-from isthmus.finops.odata.answers import JSON_HEADERS, json_answer, no_content, record_answer, text_answer
+from isthmus.finops.odata.answers import record_answer
 from isthmus.finops.odata.keys import RecordKey, entity_of_segment, record_key
 from isthmus.finops.odata.request import Request
 from isthmus.finops.relations import relations

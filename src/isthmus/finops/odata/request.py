@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
-import msgspec
-
-from isthmus.apps.principal import Principal
+from isthmus.apps.odata_request import ODataRequest
 from isthmus.errors import Rejected
-from isthmus.observe import Stages
-from isthmus.query.odata_path import Segment
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-MAX_BODY_BYTES = 32 * 1024 * 1024
 
 _ETAG = re.compile(rb'(?:W/)?"(\d{1,19});(\d{1,19})"')
 _PAGE_SIZE = re.compile(rb"odata\.maxpagesize\s*=\s*(\d{1,9})", re.IGNORECASE)
@@ -25,19 +13,8 @@ _CROSS_COMPANY = re.compile(r"(?:^|&)cross-company=(?P<value>[^&]*)", re.IGNOREC
 _TOP = re.compile(r"(?:^|&)(?:\$|%24)top=", re.IGNORECASE)
 
 
-class Request(msgspec.Struct):
-    """`base` is the absolute address of `/data`, as the client wrote it, without a slash at the end."""
-
-    method: str
-    path: str
-    segments: tuple[Segment, ...]
-    query: str
-    headers: dict[bytes, bytes]
-    body: bytes
-    base: str
-    principal: Principal
-    correlation_id: str
-    stages: Stages
+class Request(ODataRequest):
+    """A request to `/data`."""
 
     @property
     def cross_company(self) -> bool:
@@ -64,22 +41,3 @@ class Request(msgspec.Struct):
                 "The If-Match header must be * or an ETag as it was given with the record.", code="precondition_syntax"
             )
         return int(found[1]), int(found[2])
-
-
-async def read_body(receive: Receive) -> bytes:
-    """The whole body of a request; Rejected (`payload_too_large`) past 32 MB."""
-    event = await receive()
-    body: bytes = event.get("body", b"")
-    if not event.get("more_body"):
-        return body
-    parts, size = [body], len(body)
-    while event.get("more_body"):
-        event = await receive()
-        parts.append(event.get("body", b""))
-        size += len(parts[-1])
-        if size > MAX_BODY_BYTES:
-            raise Rejected(
-                f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MB: send less at a time.",
-                code="payload_too_large",
-            )
-    return b"".join(parts)

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
-from isthmus.apps.idempotency import Answer
 from isthmus.apps.message import Message, Row
+from isthmus.apps.odata_answer import Answer, json_answer, no_content
 from isthmus.errors import Conflict, NotFound, Rejected
 from isthmus.finops.actions import RECORD, find_action
-from isthmus.finops.odata.answers import json_answer, no_content, record_answer
+from isthmus.finops.odata.answers import record_answer
 from isthmus.finops.odata.keys import RecordKey, entity_of_segment
 from isthmus.finops.odata.payload import decode_object, read_record
 from isthmus.finops.odata.reading import Reader, no_such_segment, record_address, record_not_found

@@ -42,5 +42,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         lines += [f"warning  {warning}" for warning in self.warnings]
         maps, rows = self.counts["maps"], self.counts["rows"]
         others = ", ".join(f"{number:,} {name}" for name, number in self.counts.items() if name not in ("maps", "rows"))
-        lines += [others, f"{maps:,} maps, {rows:,} rows, {len(self.faults):,} faults, {len(self.warnings):,} warnings"]
+        faults = f"{len(self.faults):,} fault{'' if len(self.faults) == 1 else 's'}"
+        lines += [others, f"{maps:,} maps, {rows:,} rows, {faults}, {len(self.warnings):,} warnings"]
         return "\n".join(lines)

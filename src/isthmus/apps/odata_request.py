@@ -1,0 +1,53 @@
+"""One request to an OData root, as its handlers see it on either half."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from isthmus.apps.principal import Principal
+from isthmus.errors import Rejected
+from isthmus.observe import Stages
+from isthmus.query.odata_path import Segment
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+
+
+class ODataRequest(msgspec.Struct):
+    """`base` is the absolute address of the service root as the client wrote it, without a slash at the end."""
+
+    method: str
+    path: str
+    segments: tuple[Segment, ...]
+    query: str
+    headers: dict[bytes, bytes]
+    body: bytes
+    base: str
+    principal: Principal
+    correlation_id: str
+    stages: Stages
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body of a request; Rejected (`payload_too_large`) past 32 MB."""
+    event = await receive()
+    body: bytes = event.get("body", b"")
+    if not event.get("more_body"):
+        return body
+    parts, size = [body], len(body)
+    while event.get("more_body"):
+        event = await receive()
+        parts.append(event.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY_BYTES:
+            raise Rejected(
+                f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MB: send less at a time.",
+                code="payload_too_large",
+            )
+    return b"".join(parts)
