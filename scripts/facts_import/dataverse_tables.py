@@ -88,7 +88,8 @@ def _primary_first(columns: list[Column], primary_id: str) -> list[Column]:
 def _column(facts: Facts, fact: dict[str, Any], row: dict[str, Any]) -> Column | None:
     name, kind = row["name"], ColumnType(row["type"])
     options = _options(fact, row)
-    max_length, targets = row.get("max_length"), tuple(row.get("targets", ()))
+    max_length = _COLUMNS["lengths"].get(fact["logical_name"], {}).get(name, row.get("max_length"))
+    targets = tuple(row.get("targets", ()))
     if name == fact["primary_id"]:
         kind, targets = ColumnType.UNIQUE_IDENTIFIER, ()
     elif name == "versionnumber":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from isthmus.dataverse.webapi.errors import WIRE, wire_error
-from isthmus.errors import Bug, Conflict, NotFound, Rejected, Retriable, Unavailable
+from isthmus.errors import Bug, Conflict, IsthmusError, NotFound, Rejected, Retriable, Unavailable
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "reference" / "errors.md"
@@ -49,11 +49,10 @@ def test_refused_queries_have_a_code_of_dataverse() -> None:
         (Retriable("no"), 503),
         (Unavailable("no"), 503),
         (Bug("no"), 500),
-        (ZeroDivisionError("secret"), 500),
+        (None, 500),
     ],
 )
-def test_other_errors_go_by_their_type(error: Exception, status: int) -> None:
+def test_other_errors_go_by_their_type(error: IsthmusError | None, status: int) -> None:
     wire = wire_error(error, "11111111-0000-0000-0000-000000000000")
     assert wire.status == status
-    assert b"secret" not in wire.body
     assert (b"retry-after" in dict(wire.headers)) == (status == 503)

@@ -278,3 +278,9 @@ async def test_telephone_and_mail_of_the_customer_are_those_of_the_account(compa
     assert (there["primarycontactphone"], there["primarycontacturl"]) == ("+1 555 0199", "https://b.example")
     await update(companies.finops_app, "CustCustomerV3Entity", {recid: {"primarycontactemail": "c@b.example"}})
     assert (await account(companies, "E1"))["emailaddress1"] == "c@b.example"
+
+
+async def test_value_that_dataverse_rounds_comes_back_rounded(companies: Environment) -> None:
+    await new_customer(companies, "P1", creditlimit=Decimal("3.14159"))
+    assert (await account(companies, "P1"))["creditlimit"] == Decimal("3.14")
+    assert (await customer(companies, "P1"))["creditlimit"] == Decimal("3.14")

@@ -74,6 +74,12 @@ class Maker(Drafts):
             if (row.to_dataverse if half == "finops" else goes_to_finops(self.table_map, row))
         )
 
+    def fields_of(self, half: Half, changed: Collection[str]) -> frozenset[str]:
+        """The fields behind fields (F&O) or columns (Dataverse) of a half."""
+        if half == "finops":
+            return frozenset(changed)
+        return frozenset(field_of(row) for row in self.pairs if path_of(row).head in changed)
+
     # What a record must be ------------------------------------------------------------------------------------------
 
     def demands(self, half: Half, *, passes: bool) -> list[Demand]:

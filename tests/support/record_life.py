@@ -56,7 +56,8 @@ class Life:
         await update(self.both.apps[half], self.both.name_on(half, self.table_map), {self.ids[half]: values})
         stood = pair.record if half == "finops" else pair.row
         assert stood is not None
-        await self._compare(half, {n: v for n, v in values.items() if stood[n] != v}, chosen)
+        changed = {name: value for name, value in values.items() if stood[name] != value}
+        await self._compare(half, changed, chosen & self.maker.fields_of(half, changed))
         assert await self.both.footprint(self.table_map, *self.ids.values()) == before, "other rows were touched"
 
     async def delete(self, half: Half) -> None:

@@ -48,7 +48,10 @@ class ODataRoot(ABC, Generic[RequestType]):
                 request = await self._request(scope, receive, correlation_id, stages)
             answer = await self.answer(request)
         except Exception as error:
-            answer = self.failure(self._known(error, correlation_id), correlation_id, request)
+            known = known_error(error)
+            if known is None or isinstance(known, Bug):
+                log.error("request_failed", half=self._half_app.half, correlation_id=correlation_id, exc_info=error)
+            answer = self.failure(known, correlation_id, request)
         await self._send(send, answer, correlation_id, stages)
 
     @abstractmethod
@@ -99,20 +102,6 @@ class ODataRoot(ABC, Generic[RequestType]):
             stages=stages,
         )
 
-    def _known(self, error: Exception, correlation_id: str) -> IsthmusError | None:
-        """An error of ours, made out of the driver's where there is a plain meaning; None for what nobody foresaw."""
-        if isinstance(error, asyncpg.DataError) or (
-            isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
-        ):
-            return Rejected(f"A value of the request is out of range: {error}.", code="value_out_of_range")
-        if isinstance(error, (*LOST, asyncpg.InterfaceError, TimeoutError)):
-            return Unavailable(f"The database does not answer: {error}. Send the same request again.")
-        if isinstance(error, asyncpg.QueryCanceledError):
-            return Unavailable("The request took longer than it may. Ask for less, or send it again later.")
-        if not isinstance(error, IsthmusError) or isinstance(error, Bug):
-            log.error("request_failed", half=self._half_app.half, correlation_id=correlation_id, exc_info=error)
-        return error if isinstance(error, IsthmusError) else None
-
     async def _send(self, send: Send, answer: Answer, correlation_id: str, stages: Stages) -> None:
         request_id = correlation_id.encode()
         headers: list[Any] = [
@@ -124,3 +113,17 @@ class ODataRoot(ABC, Generic[RequestType]):
             headers.append((b"content-length", str(len(answer.body)).encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+
+def known_error(error: Exception) -> IsthmusError | None:
+    """An error of ours, made out of the driver's where that has a plain meaning; None for what nobody foresaw."""
+    if isinstance(error, IsthmusError):
+        return error
+    is_bad_value = isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+    if is_bad_value or isinstance(error, asyncpg.DataError):
+        return Rejected(f"A value of the request is out of range: {error}.", code="value_out_of_range")
+    if isinstance(error, (*LOST, asyncpg.InterfaceError, TimeoutError)):
+        return Unavailable(f"The database does not answer: {error}. Send the same request again.")
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return Unavailable("The request took longer than it may. Ask for less, or send it again later.")
+    return None

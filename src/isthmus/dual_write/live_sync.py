@@ -221,7 +221,9 @@ def _news_of(leg: Leg, change: Change) -> News | None:
     """
     is_echo = change.through == leg.name
     is_created = change.operation is Operation.CREATE and change.table == leg.root
-    values: set[str] = set(leg.one_way) if is_created and is_echo else set()
+    if is_created and not is_echo:
+        return News(frozenset(), True)
+    values: set[str] = set(leg.one_way) if is_created else set()
     everything = concerned = False
     triggers = leg.triggers.get(change.table, {})
     for column in change.columns & triggers.keys():
@@ -237,7 +239,7 @@ def _news_of(leg: Leg, change: Change) -> News | None:
     values.update(*(shown[column] for column in change.columns & shown.keys()))
     if not concerned and not values:
         return None
-    return News(frozenset(values), everything or (is_created and not is_echo))
+    return News(frozenset(values), everything)
 
 
 def _add(touched: Touched, root: RowId, news: News) -> None:

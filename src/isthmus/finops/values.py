@@ -83,7 +83,7 @@ def _enum(field: EntityField, value: Any, enums: Mapping[str, Enum]) -> int:
         found = 0
     if found is None and not isinstance(value, str):
         number = _integer(value, 31)
-        found = number if enum.symbol_of(number) is not None else None
+        found = number if enum.symbol_of(number) is not None or number == NO_VALUE[FieldType.ENUM] else None
     if found is None:
         members = ", ".join(member.symbol for member in enum.members[:20])
         raise Rejected(

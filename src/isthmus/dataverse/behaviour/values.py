@@ -27,13 +27,13 @@ DECIMAL_DECIMALS = 10
 
 
 def check_values(table: Table, message: Message) -> None:
-    """Check and normalize the values of every row in place, and what was given likewise, so that both compare.
+    """Check and normalize the values of every row in place. What was given stays as it was: a value that had to be
+    rounded or cut is not what was given, and goes back to a partner that gave it.
 
     Columns that callers can't write are dropped, as Dataverse drops them. Rejected names column and value.
     """
     for row in message.rows:
         row.values = _checked(table, row.values)
-        row.given = _checked(table, row.given)
 
 
 def _checked(table: Table, values: dict[str, Any]) -> dict[str, Any]:
