@@ -22,6 +22,7 @@ app.command("isthmus.cli.status:status", name="status")
 app.command("isthmus.cli.token:token", name="token")
 app.command("isthmus.cli.check:check", name="check")
 app.command("isthmus.cli.doctor:doctor", name="doctor")
+app.command("isthmus.cli.activity:activity", name="activity")
 app.command("isthmus.cli.demo:demo", name="demo")
 
 

@@ -11,7 +11,8 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -74,30 +75,39 @@ def _read(folders: Sequence[Path]) -> Catalog:
     number_sequences: dict[str, NumberSequence] = {}
     table_maps: dict[str, TableMap] = {}
     many_to_many: list[ManyToMany] = []
+    errors: list[Rejected] = []
     for folder in folders:
         solution = files.read_solution(folder / "solution.toml")
         _add(solutions, solution.name, solution, folder / "solution.toml")
         for path in _files(folder, "tables"):
-            table, said = files.read_table(path, solution.name)
-            _add_as_named(tables, table.logical_name, table, path)
-            named[table.logical_name] = said
+            with _noted(errors):
+                table, said = files.read_table(path, solution.name)
+                _add_as_named(tables, table.logical_name, table, path)
+                named[table.logical_name] = said
         for path in _files(folder, "choices"):
-            enum = files.read_enum(path)
-            _add_as_named(enums, enum.name, enum, path)
+            with _noted(errors):
+                enum = files.read_enum(path)
+                _add_as_named(enums, enum.name, enum, path)
         for path in _files(folder, "finops_tables"):
-            finops_table = files.read_finops_table(path, solution.name)
-            _add_as_named(finops_tables, finops_table.name, finops_table, path)
+            with _noted(errors):
+                finops_table = files.read_finops_table(path, solution.name)
+                _add_as_named(finops_tables, finops_table.name, finops_table, path)
         for path in _files(folder, "entities"):
-            entity = files.read_entity(path, solution.name)
-            _add_as_named(entities, entity.aot_name, entity, path)
+            with _noted(errors):
+                entity = files.read_entity(path, solution.name)
+                _add_as_named(entities, entity.aot_name, entity, path)
         for path in _files(folder, "table_maps"):
-            table_map = files.read_table_map(path, solution.name)
-            _add(table_maps, table_map.name, table_map, path)
+            with _noted(errors):
+                table_map = files.read_table_map(path, solution.name)
+                _add(table_maps, table_map.name, table_map, path)
         if (path := folder / "number_sequences.toml").exists():
-            for sequence in files.read_number_sequences(path):
-                _add(number_sequences, sequence.name, sequence, path)
+            with _noted(errors):
+                for sequence in files.read_number_sequences(path):
+                    _add(number_sequences, sequence.name, sequence, path)
         if (path := folder / "relationships.toml").exists():
-            many_to_many += files.read_many_to_many(path)
+            with _noted(errors):
+                many_to_many += files.read_many_to_many(path)
+    _raise_all(errors)
     one_to_many: list[OneToMany] = []
     for name, table in tables.items():
         one_to_many += relationships_of(table, named[name])
@@ -114,6 +124,22 @@ def _read(folders: Sequence[Path]) -> Catalog:
         table_maps=table_maps,
     )
     return msgspec.structs.replace(catalog, version=version_of(catalog))
+
+
+@contextmanager
+def _noted(errors: list[Rejected]) -> Iterator[None]:
+    """Note what is wrong with one file and go on with the next: a report names every fault, not the first."""
+    try:
+        yield
+    except Rejected as error:
+        errors.append(error)
+
+
+def _raise_all(errors: Sequence[Rejected]) -> None:
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise Rejected("\n".join(error.message for error in errors), code="definitions_unreadable")
 
 
 def _files(folder: Path, component: str) -> list[Path]:

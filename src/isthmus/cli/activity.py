@@ -1,0 +1,49 @@
+"""`isthmus activity`: what live sync refused, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from isthmus import config
+from isthmus.cli.options import DataDir
+
+
+def activity(
+    *,
+    table_map: Annotated[str | None, Parameter(name="--map", help="Name of one table map.")] = None,
+    limit: Annotated[int, Parameter(help="Entries to show, newest first.")] = 20,
+    json: Annotated[bool, Parameter(negative=(), help="Print one JSON object a line, for scripts.")] = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Show the newest entries of the activity log."""
+    entries = asyncio.run(_newest(config.load({"data_dir": data_dir}), table_map, limit))
+    if json:
+        import msgspec
+
+        for entry in entries:
+            print(msgspec.json.encode(entry).decode())
+        return 0
+    if not entries:
+        print("The activity log is empty: live sync has refused nothing.")
+    for entry in entries:
+        print(f"{entry['at']:%Y-%m-%d %H:%M:%S}  {entry['table_map'] or '-'}  {entry['record_key'] or ''}")
+        print(f"  began in {entry['origin']}, refused by {entry['refused_by'] or entry['origin']} ({entry['code']})")
+        print(f"  {entry['message']}")
+    return 0
+
+
+async def _newest(settings: config.Settings, table_map: str | None, limit: int) -> list[dict[str, Any]]:
+    import asyncpg
+
+    from isthmus.dual_write.activity import ActivityLog
+    from isthmus.environments.databases import database_address
+    from isthmus.errors import Unavailable
+
+    try:
+        async with asyncpg.create_pool(database_address(settings, "control"), min_size=1, max_size=1) as pool:
+            return await ActivityLog(pool).newest(table_map, limit)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise Unavailable(f"The control database does not answer: {error}. Start it with isthmus up.") from error
