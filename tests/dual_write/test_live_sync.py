@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.support.writing import create, delete, update
 
+from isthmus.apps.change import Operation
 from isthmus.apps.message import Message
 from isthmus.apps.pipeline import Stage, Step
 from isthmus.environments.environment import Environment
@@ -284,3 +285,32 @@ async def test_value_that_dataverse_rounds_comes_back_rounded(companies: Environ
     await new_customer(companies, "P1", creditlimit=Decimal("3.14159"))
     assert (await account(companies, "P1"))["creditlimit"] == Decimal("3.14")
     assert (await customer(companies, "P1"))["creditlimit"] == Decimal("3.14")
+
+
+async def test_rules_that_contradict_each_other_are_refused(companies: Environment) -> None:
+    """One half rounds the limit up to an even number, the other to an odd one: they would go on for ever."""
+    await new_customer(companies, "N1", creditlimit=Decimal(10))
+    found = await account(companies, "N1")
+    quarrel = True
+
+    def rounds_to(parity: int) -> Any:
+        async def correct(context: Any, message: Message) -> None:
+            for row in message.rows if quarrel else ():
+                limit = row.values.get("creditlimit")
+                if limit is not None and limit % 2 != parity:
+                    row.values["creditlimit"] = limit + 1
+
+        return correct
+
+    for app, table, parity in (
+        (companies.dataverse_app, "account", 0),
+        (companies.finops_app, "CustCustomerV3Entity", 1),
+    ):
+        step = Step(stage=Stage.PRE_OPERATION, handler=rounds_to(parity), operation=Operation.UPDATE, table=table)
+        app.pipeline.register(step)
+    try:
+        with pytest.raises(Rejected, match="did not agree"):
+            await update(companies.dataverse_app, "account", {found["accountid"]: {"creditlimit": Decimal(20)}})
+    finally:
+        quarrel = False
+    assert (await account(companies, "N1"))["creditlimit"] == (await customer(companies, "N1"))["creditlimit"] == 10

@@ -97,3 +97,20 @@ async def test_a_lookup_is_carried_whole(both: BothHalves) -> None:
         expected = await both.oracle.to_finops(maker.table_map, row, await stands(both, LINES, row_id))
         assert record[(row.finops or "").lower()] == expected != ""
     await delete(both.apps["dataverse"], "salesorderdetail", row_id)
+
+
+async def test_a_row_without_a_single_value_has_a_counterpart(both: BothHalves) -> None:
+    name = "msdyn_postaladdresscollections - CDS postal address locations"
+    (row_id,) = await create(both.apps["dataverse"], "msdyn_postaladdresscollection", {})
+    pair = await both.assert_equal(both.catalog.table_maps[name], "dataverse", row_id)
+    assert pair.row is not None and pair.row["msdyn_location"]
+    await delete(both.apps["dataverse"], "msdyn_postaladdresscollection", row_id)
+
+
+async def test_an_empty_choice_is_no_value_of_an_enum_without_zero(both: BothHalves) -> None:
+    """HcmEmploymentStatus counts from 1: a position type need not say which."""
+    name = "cdm_positiontypes - Position type"
+    recid, row_id = await new_record(both, name, "dataverse", cdm_classification=None)
+    assert (await stands(both, name, recid))["classification"] == 0
+    assert (await stands(both, name, row_id))["cdm_classification"] is None
+    await delete(both.apps["dataverse"], "cdm_positiontype", row_id)

@@ -27,6 +27,7 @@ class Exchange:
         )
         self.partner.shared[Exchange] = self
         self.deleted: dict[tuple[str, RowId], Projected] = {}
+        self.rounds = 0
         self._locked: set[int] = set()
         self._pairs: dict[tuple[str, Half, RowId], RowId] = {}
         self._seen: dict[Half, int] = {"dataverse": 0, "finops": 0}

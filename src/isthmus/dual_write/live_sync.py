@@ -103,16 +103,17 @@ class LiveSync:
             context.finish = self._commit_both
 
     async def _settle(self, exchange: Exchange, half: Half) -> None:
-        for _ in range(MAX_ROUNDS):
-            sent = await self._flow(exchange, half)
-            returned = await self._flow(exchange, PARTNER[half])
-            if not sent and not returned:
-                return
-        raise Rejected(
-            f"The two halves did not agree after {MAX_ROUNDS} rounds: business logic on each side keeps changing what "
-            "the other side sets. Nothing was saved.",
-            code="does_not_settle",
-        )
+        while await self._flow(exchange, half, 0) or await self._flow(exchange, PARTNER[half], 0):
+            exchange.rounds += 1
+            self._check_rounds(exchange.rounds)
+
+    def _check_rounds(self, rounds: int) -> None:
+        if rounds > MAX_ROUNDS:
+            raise Rejected(
+                f"The two halves did not agree after {MAX_ROUNDS} rounds: business logic on each side keeps changing "
+                "what the other side sets. Nothing was saved.",
+                code="does_not_settle",
+            )
 
     async def _commit_both(self, context: Context) -> None:
         exchange = self._exchange(context)
@@ -120,12 +121,13 @@ class LiveSync:
             context.transaction, exchange.partner.transaction, exchange.gid, self._resolve
         )
 
-    async def _flow(self, exchange: Exchange, source: Half) -> bool:
+    async def _flow(self, exchange: Exchange, source: Half, depth: int) -> bool:
         """Carry what is new on one half to the other. False when nothing was.
 
         After each leg the destination's own additions come back before the next leg is read: a number that F&O gave a
         party must stand in the customer that names it.
         """
+        self._check_rounds(depth)
         context = exchange.side(source)
         begin, end = exchange.news(source)
         touched = await self._touched(context, context.changes[begin:end])
@@ -136,7 +138,7 @@ class LiveSync:
         for leg in self._legs.all[source]:
             if leg.name in touched and touched[leg.name].upserts:
                 await delivery.upsert(leg, touched[leg.name].upserts)
-                await self._flow(exchange, PARTNER[source])
+                await self._flow(exchange, PARTNER[source], depth + 1)
         await delivery.complete_lookups()
         for leg in reversed(self._legs.all[source]):
             if leg.name in touched and touched[leg.name].deletes:
