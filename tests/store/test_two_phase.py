@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from isthmus.errors import Retriable
+from isthmus.errors import Rejected, Retriable
 from isthmus.ids import new_gid
 from isthmus.store import two_phase
 from isthmus.store.migrate import migrate
@@ -75,7 +75,7 @@ async def test_what_the_partner_refuses_at_prepare_is_on_neither_half(halves: Ha
     await halves.dataverse.origin.execute("insert into mark values ('old', 'p')")
     origin, partner, gid = await halves.write_both("a")
     await partner.run("update mark set partner = 'p' where mark = 'a'")
-    with pytest.raises(asyncpg.UniqueViolationError):
+    with pytest.raises(Rejected, match="refuses_late"):
         await two_phase.commit_both(origin, partner, gid, halves.recovery.resolve)
     await origin.close()
     await partner.close()

@@ -32,7 +32,7 @@ insert into torture.slow values (0, 0);
 create function torture.dawdle() returns trigger language plpgsql as $$
 begin
     if new.{memo} like '%!{half}' then
-        raise check_violation using message = 'refused, as the test wants it';
+        raise check_violation using constraint = 'refused', table = tg_table_name;
     end if;
     perform pg_sleep(random() * s.seconds) from torture.slow s where random() < s.share;
     return null;

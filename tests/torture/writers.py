@@ -25,6 +25,9 @@ MEMO_LENGTH = 1900
 SECONDS = 30.0
 """How long a client waits for an answer."""
 
+REPEAT_SECONDS = 120.0
+"""How long an idempotent request is repeated; nothing here is away that long."""
+
 SEPARATOR = " "
 
 
@@ -272,7 +275,7 @@ class Writers:
         while True:
             operation.attempts += 1
             answer = await self._send_once(operation, method, address, content, headers)
-            if operation.outcome != "unknown" or not repeat:
+            if operation.outcome != "unknown" or not repeat or time.monotonic() > operation.invoked + REPEAT_SECONDS:
                 break
             await asyncio.sleep(0.1)
         self.acknowledged += operation.outcome == "acknowledged"

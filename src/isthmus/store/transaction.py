@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 import asyncpg
 
-from isthmus.errors import Bug, Retriable, Unavailable
+from isthmus.errors import Bug, Rejected, Retriable, Unavailable
 
 State = Literal["idle", "open", "prepared", "ended", "unknown"]
 
@@ -67,9 +67,14 @@ class Transaction:
         return cast("str", await self._run(self.connection.execute, sql, arguments))
 
     async def commit(self) -> None:
-        """Commit. When the connection is lost meanwhile the outcome is not known: state `unknown`, Unavailable."""
+        """Commit. When the connection is lost meanwhile the outcome is not known: state `unknown`, Unavailable.
+
+        Rejected when a constraint that waited for the end of the transaction is broken: nothing is committed then.
+        """
         try:
             await self.connection.execute("commit")
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise _constraint_broken(error) from error
         except (*LOST, asyncpg.InterfaceError) as error:
             self._lose(error)
             raise Unavailable(
@@ -80,10 +85,12 @@ class Transaction:
         self.state = "ended"
 
     async def prepare(self, gid: str) -> None:
-        """First phase: PREPARE TRANSACTION. Deferred constraints are checked here and may raise."""
+        """First phase: PREPARE TRANSACTION. Deferred constraints are checked here: Rejected when one is broken."""
         self.gid = gid
         try:
             await self.connection.execute(f"prepare transaction '{gid}'")
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise _constraint_broken(error) from error
         except (*LOST, asyncpg.InterfaceError) as error:
             self._lose(error)
             raise Unavailable("The connection to the partner half was lost; nothing was saved.") from error
@@ -134,6 +141,14 @@ class Transaction:
                 f"Another save holds what this one needs ({error}). Nothing was saved; send the same request again.",
                 code="lock_timeout",
             ) from error
+
+
+def _constraint_broken(error: asyncpg.IntegrityConstraintViolationError) -> Rejected:
+    return Rejected(
+        f"The save breaks the constraint '{error.constraint_name}' of '{error.table_name}'. Nothing was saved on "
+        "either half; correct the values that it is about.",
+        code="constraint_broken",
+    )
 
 
 def _is_gone(connection: Any) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from isthmus.errors import Retriable, Unavailable
+from isthmus.errors import Rejected, Retriable, Unavailable
 from isthmus.observe import log
 from isthmus.store.crash_points import crash_point
 from isthmus.store.transaction import LOST, Transaction
@@ -25,8 +25,9 @@ Resolve = Callable[[str], Awaitable[str]]
 async def commit_both(origin: Transaction, partner: Transaction, gid: str, resolve: Resolve) -> bool:
     """Commit both transactions or neither; True when the partner's part is left to recovery.
 
-    Raises what the partner's deferred constraints raise, Retriable when recovery has already aborted this save, or
-    Unavailable: when the origin was lost during its COMMIT and does not come back in time, the outcome is not known.
+    Raises Rejected when a deferred constraint of either half is broken, Retriable when recovery has already aborted
+    this save, or Unavailable: when the origin was lost during its COMMIT and does not come back in time, the outcome
+    is not known.
     """
     await _prepare(origin, partner, gid)
     crash_point("after_prepare")
@@ -34,7 +35,7 @@ async def commit_both(origin: Transaction, partner: Transaction, gid: str, resol
         await origin.commit()
     except Unavailable:
         await _settle_unknown(gid, resolve)
-    except asyncpg.PostgresError:
+    except (Rejected, asyncpg.PostgresError):
         await _undo_partner(partner, gid)
         raise
     crash_point("after_decision")

@@ -59,6 +59,7 @@ WIRE: Mapping[str, tuple[int, str]] = {
     "duplicate_key": (412, "0x80060892"),
     "delete_restricted": (400, "0x80040227"),
     "record_in_use": (409, "0x80040227"),
+    "constraint_broken": (400, "0x80040265"),
     # the caller
     "user_not_member": (403, "0x80072560"),
     "user_disabled": (403, "0x80040225"),
