@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.support.writing import create, delete, update
+from tests.support.writing import call, create, delete, update
 
 from isthmus.apps.change import Operation
 from isthmus.apps.message import Message
@@ -285,6 +285,20 @@ async def test_value_that_dataverse_rounds_comes_back_rounded(companies: Environ
     await new_customer(companies, "P1", creditlimit=Decimal("3.14159"))
     assert (await account(companies, "P1"))["creditlimit"] == Decimal("3.14")
     assert (await customer(companies, "P1"))["creditlimit"] == Decimal("3.14")
+
+
+async def test_answer_shows_what_the_partner_made_of_it(companies: Environment) -> None:
+    record = {
+        "dataAreaId": "usmf",
+        "CustomerAccount": "P2",
+        "PartyType": "Organization",
+        "OrganizationName": "Rounded",
+        "CustomerGroupId": "10",
+        "SalesCurrencyCode": "USD",
+        "CreditLimit": 2.71828,
+    }
+    status, shown = await call(companies.finops, "POST", "/data/CustomersV3", record)
+    assert (status, shown["CreditLimit"]) == (201, 2.72)
 
 
 async def test_rules_that_contradict_each_other_are_refused(companies: Environment) -> None:

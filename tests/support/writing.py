@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from tests.support.callers import CALLER
 
 from isthmus.apps.change import Operation
@@ -32,3 +33,28 @@ async def _write(app: App, operation: Operation, table: str, rows: list[Row]) ->
         await app.execute(context, Message(operation=operation, table=table, rows=rows))
         await context.commit()
     return [row.id for row in rows]
+
+
+async def call(root: Any, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """One request to an OData root, without a socket: status and decoded JSON."""
+    received = [{"type": "http.request", "body": b"" if body is None else msgspec.json.encode(body)}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return received.pop()
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        "isthmus.principal": CALLER,
+    }
+    await root(scope, receive, send)
+    return sent[0]["status"], msgspec.json.decode(sent[1]["body"]) if sent[1]["body"] else None

@@ -1,6 +1,6 @@
 """OData as an ASGI callable: one request, one straight line of named stages.
 
-parse -> plan -> main -> shape for reads; parse -> validate -> lock -> main -> shape -> sync -> commit for writes. Each
+parse -> plan -> main -> shape for reads; parse -> validate -> lock -> main -> sync -> shape -> commit for writes. Each
 is timed into the `Server-Timing` header.
 """
 

@@ -41,10 +41,11 @@ async def write(reader: Reader, context: Context, request: Request) -> Answer:
 
 
 async def _create(reader: Reader, context: Context, request: Request, entity: Entity) -> Answer:
-    """POST to an entity set: 201 with the record as it stands after business logic."""
+    """POST to an entity set: 201 with the record as business logic, of both halves, has left it."""
     with request.stages.stage("parse"):
         row = Row(values=read_record(entity, request.body))
     await _execute(context, Operation.CREATE, entity, row)
+    await context.settle()
     with request.stages.stage("shape"):
         stored = row.after or {}
         key = RecordKey(entity, {name.lower(): stored[name.lower()] for name in entity.keys})
