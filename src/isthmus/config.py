@@ -20,12 +20,14 @@ DEFAULT_HTTP_PORT = 7080
 LONGEST_TOKEN_LIFETIME = 3600
 SHORTEST_TOKEN_LIFETIME = 60
 
-EMBEDDED_CONNECTIONS = 200
+EMBEDDED_CONNECTIONS = 300
 """Connections that the embedded server takes."""
 RESERVED_CONNECTIONS = 10
 """Those of them that are left for people, migrations and recovery by others."""
+POOLS_PER_HALF = 2
+"""Pools of `pool_size` that one worker has on each half: for saves that begin there, and on the partner half."""
 WORKER_CONNECTIONS = 8
-"""Those that one worker needs beside its two pools."""
+"""Those that one worker needs beside these pools."""
 
 CONTROL_DATABASE = "isthmus_control"
 DATAVERSE_DATABASE = "isthmus_dataverse"
@@ -44,7 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `port`, `http_port`   HTTPS and HTTP; 0 = a free one, chosen at the first start and kept.
     `workers`             server processes.
     `control_dsn`, `dataverse_dsn`, `finops_dsn`   own PostgreSQL databases; empty = the embedded server's.
-    `pool_size`           connections that one worker keeps to each half, at most.
+    `pool_size`           connections of one worker to each half, at most, for saves that begin there; and as many again
+                          for saves that begin on the partner half.
     `token_lifetime`      seconds a token of the local issuer is valid.
     `default_company`     legal entity of a caller who names none.
     `tls_cert`, `tls_key` PEM files of your own certificate; none = the development certificate.
@@ -197,7 +200,8 @@ def _check(settings: Settings) -> None:
 def _check_connections(settings: Settings) -> None:
     """Refuse more workers and larger pools than the embedded server has connections for."""
     halves = len({DATAVERSE_DATABASE, FINOPS_DATABASE}.intersection(settings.embedded_databases))
-    needed = settings.workers * (halves * settings.pool_size + WORKER_CONNECTIONS) + RESERVED_CONNECTIONS
+    pooled = halves * POOLS_PER_HALF * settings.pool_size
+    needed = settings.workers * (pooled + WORKER_CONNECTIONS) + RESERVED_CONNECTIONS
     if halves and needed > EMBEDDED_CONNECTIONS:
         raise SettingError(
             f"workers = {settings.workers} with pool_size = {settings.pool_size} need {needed} connections, but the "

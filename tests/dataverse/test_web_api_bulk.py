@@ -63,3 +63,23 @@ async def test_targets_must_be_rows(api: Served) -> None:
     same = {"accountid": str(uuid4()), "name": "A"}
     assert (await api("POST", f"{ACTIONS}UpdateMultiple", {"Targets": [same, same]})).status_code == 400
     assert (await api("POST", f"{ACTIONS}NoSuchMultiple", {"Targets": [same]})).status_code == 404
+
+
+async def test_each_row_points_at_the_row_that_its_key_names(api: Served, create: Create, read: Read) -> None:
+    company = await create("cdm_company", cdm_companycode=uuid4().hex[:4])
+    mark = uuid4().hex[:8]
+    parents = [await create("account", accountnumber=f"{mark}{n}", msdyn_company=company) for n in range(3)]
+
+    def target(number: int) -> dict[str, Any]:
+        key = f"accounts(accountnumber='{mark}{number}',_msdyn_company_value={company})"
+        return {**TYPE, "name": "child", "parentaccountid@odata.bind": key}
+
+    numbers = [2, 0, 1, 0]
+    by_id = {**TYPE, "name": "child", "parentaccountid@odata.bind": f"accounts({parents[1]})"}
+    targets = [*map(target, numbers), by_id]
+    ids = (await api("POST", f"{ACTIONS}CreateMultiple", {"Targets": targets})).json()["Ids"]
+    found = [(await read("account", UUID(row_id)))["parentaccountid"] for row_id in ids]
+    assert found == [*(parents[number] for number in numbers), parents[1]]
+    absent = await api("POST", f"{ACTIONS}CreateMultiple", {"Targets": [target(0), target(7)]})
+    assert (absent.status_code, absent.json()["error"]["code"]) == (404, "0x80060891")
+    assert f"accountnumber = {mark}7" in absent.json()["error"]["message"]

@@ -54,7 +54,7 @@ async def test_top_count_and_context(api: Served, create: Create) -> None:
     ("condition", "expected"),
     [
         ("numberofemployees gt 1", [2, 3]),
-        ("contains(name,'02') or numberofemployees eq 0", [0, 2]),
+        ("contains(name,' 02') or numberofemployees eq 0", [0, 2]),
         ("not (numberofemployees in (1,2))", [0, 3]),
         ("parentaccountid/name eq null", [0, 1, 2, 3]),
         ("contact_customer_accounts/any()", []),

@@ -70,7 +70,7 @@ async def database(new_database: Callable[..., Awaitable[str]], catalog: Catalog
 
 @pytest.fixture(scope="session")
 async def app(database: str, catalog: Catalog) -> AsyncIterator[FinopsApp]:
-    app = await FinopsApp.open(database, catalog, size=5)
+    app = await FinopsApp.open(database, catalog, size=5, default_company="usmf")
     for entity, values in SETUP:
         async with app.context(CALLER, correlation_id="setup") as context:
             message = Message(operation=Operation.CREATE, table=entity, rows=[Row(values=dict(values))])

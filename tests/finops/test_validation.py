@@ -9,10 +9,12 @@ from uuid import UUID
 
 import pytest
 from tests.finops.conftest import CUSTOMERS, TERMS, Create, Read, Write
+from tests.support.callers import CALLER
 
 from isthmus.apps.change import Operation
-from isthmus.apps.message import Row
+from isthmus.apps.message import Message, Row
 from isthmus.errors import Conflict, Rejected
+from isthmus.finops.app import FinopsApp
 from isthmus.finops.values import NO_VALUE, convert
 from isthmus.metadata.choice import Enum, Member
 from isthmus.metadata.entity import EntityField
@@ -127,6 +129,18 @@ async def test_the_company_must_exist(new_customer: Create, create: Create) -> N
     assert (refused.value.code, refused.value.details["value"]) == ("company_not_found", "nope")
     await create("OMLegalEntity", legalentityid="NOPE", name="Now it does")
     await create(TERMS, dataareaid="NOPE", name="Net1")
+
+
+async def test_a_company_that_was_rolled_back_does_not_exist(app: FinopsApp, create: Create) -> None:
+    async with app.context(CALLER, correlation_id="test") as context:
+        for entity, values in (
+            ("OMLegalEntity", {"legalentityid": "GONE", "name": "Never"}),
+            (TERMS, {"dataareaid": "gone", "name": "Net1"}),
+        ):
+            await app.execute(context, Message(operation=Operation.CREATE, table=entity, rows=[Row(values=values)]))
+    with pytest.raises(Rejected) as refused:
+        await create(TERMS, dataareaid="gone", name="Net1")
+    assert refused.value.code == "company_not_found"
 
 
 async def test_a_record_without_company_is_of_the_default_company(create: Create, read: Read) -> None:

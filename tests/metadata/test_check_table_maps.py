@@ -29,11 +29,11 @@ def test_counts(catalog: Catalog) -> None:
 
 
 def test_entity_missing(spoiled: Spoiled) -> None:
-    assert only(spoiled.map(entity="NoSuchEntity")) == ("DIPV1018", ACCOUNTS_FILE, None, "NoSuchEntity")
+    assert only(spoiled.table_map_with(entity="NoSuchEntity")) == ("DIPV1018", ACCOUNTS_FILE, None, "NoSuchEntity")
 
 
 def test_table_missing(spoiled: Spoiled) -> None:
-    assert only(spoiled.map(table="nosuchtable")) == ("DIPV1020", ACCOUNTS_FILE, None, "nosuchtable")
+    assert only(spoiled.table_map_with(table="nosuchtable")) == ("DIPV1020", ACCOUNTS_FILE, None, "nosuchtable")
 
 
 def test_no_versionnumber(spoiled: Spoiled) -> None:
@@ -66,7 +66,7 @@ def test_company_specific_with_global(spoiled: Spoiled) -> None:
 )
 def test_row_without_an_end(spoiled: Spoiled, row: FieldMapping, code: str) -> None:
     rows = tuple(r for r in spoiled.table_map().rows if r.finops != "SALESMEMO")
-    assert only(spoiled.map(rows=(*rows, row)))[:3] == (code, ACCOUNTS_FILE, 9)
+    assert only(spoiled.table_map_with(rows=(*rows, row)))[:3] == (code, ACCOUNTS_FILE, 9)
 
 
 def test_source_field_unknown(spoiled: Spoiled) -> None:
@@ -102,13 +102,13 @@ def test_value_map_and_default(spoiled: Spoiled) -> None:
 
 def test_column_written_twice(spoiled: Spoiled) -> None:
     row = FieldMapping(finops="CREDITRATING", arrow=">", dataverse="description", row=26)
-    found = spoiled.map(rows=(*spoiled.table_map().rows, row))
+    found = spoiled.table_map_with(rows=(*spoiled.table_map().rows, row))
     assert [(f.code, f.row) for f in found.faults] == [("DIPV1026", 4), ("DIPV1026", 26)]
 
 
 def test_field_written_twice(spoiled: Spoiled) -> None:
     row = FieldMapping(finops="SALESMEMO", arrow="<", dataverse="websiteurl", row=26)
-    found = spoiled.map(rows=(*spoiled.table_map().rows, row))
+    found = spoiled.table_map_with(rows=(*spoiled.table_map().rows, row))
     assert [(f.code, f.row) for f in found.faults] == [("DIPV1023", 4), ("DIPV1023", 26)]
 
 
@@ -140,17 +140,17 @@ def test_mandatory_field_not_mapped(spoiled: Spoiled) -> None:
 
 
 def test_integration_key_is_no_alternate_key(spoiled: Spoiled) -> None:
-    found = spoiled.map(GROUPS, integration_key=("msdyn_description", "msdyn_company.cdm_companycode"))
+    found = spoiled.table_map_with(GROUPS, integration_key=("msdyn_description", "msdyn_company.cdm_companycode"))
     assert only(found)[:2] == ("DIPV1003", GROUPS_FILE)
 
 
 def test_integration_key_unknown(spoiled: Spoiled) -> None:
-    found = spoiled.map(GROUPS, integration_key=("msdyn_groupid", "msdyn_company.nothere"))
+    found = spoiled.table_map_with(GROUPS, integration_key=("msdyn_groupid", "msdyn_company.nothere"))
     assert only(found) == ("DIPV1003", GROUPS_FILE, None, "msdyn_company.nothere")
 
 
 def test_no_integration_key(spoiled: Spoiled) -> None:
-    assert only(spoiled.map(GROUPS, integration_key=()))[:2] == ("DIPV1003", GROUPS_FILE)
+    assert only(spoiled.table_map_with(GROUPS, integration_key=()))[:2] == ("DIPV1003", GROUPS_FILE)
 
 
 def test_key_column_not_mapped(spoiled: Spoiled) -> None:
@@ -215,7 +215,7 @@ def test_types_differ(spoiled: Spoiled, column: str) -> None:
         for row in spoiled.table_map().rows
         if row.dataverse != column
     )
-    assert only(spoiled.map(rows=rows)) == ("DIPV1030", ACCOUNTS_FILE, 4, "SalesMemo")
+    assert only(spoiled.table_map_with(rows=rows)) == ("DIPV1030", ACCOUNTS_FILE, 4, "SalesMemo")
 
 
 def test_value_map_between_numbers(spoiled: Spoiled) -> None:
@@ -262,12 +262,12 @@ def test_symbol_unknown_is_a_warning(spoiled: Spoiled) -> None:
 
 @pytest.mark.parametrize("text", ['((PartyType == "Organization")', '(NotHere == "x")'])
 def test_finops_filter_illegal(spoiled: Spoiled, text: str) -> None:
-    assert only(spoiled.map(finops_filter=text)) == ("900", ACCOUNTS_FILE, None, "finops_filter")
+    assert only(spoiled.table_map_with(finops_filter=text)) == ("900", ACCOUNTS_FILE, None, "finops_filter")
 
 
 @pytest.mark.parametrize("text", ["customertypecode eq", "nothere eq 3"])
 def test_dataverse_filter_illegal(spoiled: Spoiled, text: str) -> None:
-    assert only(spoiled.map(dataverse_filter=text)) == ("DIPV1012", ACCOUNTS_FILE, None, "dataverse_filter")
+    assert only(spoiled.table_map_with(dataverse_filter=text)) == ("DIPV1012", ACCOUNTS_FILE, None, "dataverse_filter")
 
 
 @pytest.mark.parametrize(
@@ -280,4 +280,4 @@ def test_dataverse_filter_illegal(spoiled: Spoiled, text: str) -> None:
     ],
 )
 def test_example_unclear(spoiled: Spoiled, example: Example) -> None:
-    assert only(spoiled.map(examples=(example,))) == ("example_unclear", ACCOUNTS_FILE, 1, "examples")
+    assert only(spoiled.table_map_with(examples=(example,))) == ("example_unclear", ACCOUNTS_FILE, 1, "examples")

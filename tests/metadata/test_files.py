@@ -88,6 +88,7 @@ ENTITY = 'aot_name = "E"\npublic_name = "E"\ncollection = "Es"\ncompany_specific
         (TABLE + 'columns = [{ name = "a", type = "String" }, { name = "b", typ = "" }]', "`typ` - at `$.columns[1]`"),
         (TABLE + 'colums = []', "`colums`"),
         (TABLE + 'relationships = [{ column = "a", goal = "b" }]', "goal"),
+        (TABLE + 'relationships = [{ column = "a", target = "b", cascade = { delte = "Cascade" } }]', "delte"),
         (TABLE + "columns = 3", "$.columns"),
     ],
 )  # fmt: skip

@@ -20,7 +20,7 @@ import pytest
 
 from isthmus.errors import Bug, Unavailable
 from isthmus.store import postgres_account
-from isthmus.store.embedded import LONGEST_SOCKET, EmbeddedPostgres
+from isthmus.store.embedded import LONGEST_SOCKET, EmbeddedPostgres, StopMode
 
 
 def new_directory() -> Path:
@@ -154,10 +154,10 @@ async def test_two_that_start_it_at_once_share_one(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["smart", "fast", "immediate"])
-async def test_data_outlives_a_stop(server: EmbeddedPostgres, mode: str) -> None:
+async def test_data_outlives_a_stop(server: EmbeddedPostgres, mode: StopMode) -> None:
     await value(server, "CREATE TABLE kept AS SELECT 42 AS number")
     pid = postmaster(server)
-    await server.stop(mode)  # type: ignore[arg-type]
+    await server.stop(mode)
     assert not server.running()
     await until_gone(pid)
     await server.stop()

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from tests.conftest import NewDatabase
 
 from isthmus.errors import Retriable, Unavailable
 from isthmus.ids import new_gid
@@ -21,7 +22,7 @@ LINK = "5e5e5e5e"
 
 
 @pytest.fixture
-async def pools(new_database) -> AsyncIterator[dict[str, Pool]]:  # type: ignore[no-untyped-def]
+async def pools(new_database: NewDatabase) -> AsyncIterator[dict[str, Pool]]:
     """Two halves, each with a table of marks."""
     opened = {}
     for half in ("dataverse", "finops"):
@@ -146,6 +147,15 @@ async def test_statement_on_a_connection_that_is_gone_is_unavailable(pools: dict
     await transaction.close()
 
 
+async def test_save_that_stands_is_not_failed_by_its_connection(pools: dict[str, Pool]) -> None:
+    """A connection cut just after COMMIT has been answered: the pool has taken it back before it is given back."""
+    transaction = await begun(Transaction, pools["finops"].origin)
+    await transaction.commit()
+    transaction._connection._holder._in_use = None
+    await transaction.close()
+    assert await marks(pools) == [[], ["m"]]
+
+
 async def test_transaction_that_is_being_finished_elsewhere_waits_for_the_next_pass(pools: dict[str, Pool]) -> None:
     """Recovery must not end for it: its process would end with it."""
 
@@ -159,3 +169,19 @@ async def test_transaction_that_is_being_finished_elsewhere_waits_for_the_next_p
     assert await recovery_of(pools).run_once() == 1
     await partner.close()
     assert await marks(pools) == [[], []]
+
+
+async def test_half_without_a_free_connection_is_passed_over(pools: dict[str, Pool]) -> None:
+    """Recovery must not end when its connection is renewed at a moment at which the server has none left."""
+    partner = await begun(Transaction, pools["dataverse"].partner)
+    await partner.prepare(new_gid(LINK, "finops"))
+    await pools["finops"].origin.execute("create role crowded login password 'crowded' connection limit 0")
+    address = pools["finops"].dsn.partition("@")[2]
+    try:
+        async with asyncpg.create_pool(f"postgresql://crowded:crowded@{address}", min_size=0) as crowded:
+            halves = {"finops": crowded, "dataverse": pools["dataverse"].origin}
+            assert await Recovery(halves, LINK, age=0.0).run_once() == 0
+    finally:
+        await pools["finops"].origin.execute("drop role crowded")
+    assert await recovery_of(pools).run_once() == 1
+    await partner.close()

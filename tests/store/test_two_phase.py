@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import asyncpg
 import pytest
+from tests.conftest import NewDatabase
 
-from isthmus.errors import Rejected, Retriable
+from isthmus.errors import Bug, Rejected, Retriable
 from isthmus.ids import new_gid
 from isthmus.store import two_phase
 from isthmus.store.migrate import migrate
@@ -45,7 +47,7 @@ async def _marks(pool: Pool) -> set[str]:
 
 
 @pytest.fixture
-async def halves(new_database) -> AsyncIterator[Halves]:
+async def halves(new_database: NewDatabase) -> AsyncIterator[Halves]:
     pools = []
     for _ in range(2):
         dsn = await new_database()
@@ -140,3 +142,42 @@ async def test_recovery_of_another_link_leaves_it_alone(halves: Halves) -> None:
     await halves.dataverse.origin.execute(f"rollback prepared '{partner.gid}'")
     await origin.close()
     await partner.close()
+
+
+async def test_partner_whose_transaction_has_failed_is_on_neither_half(halves: Halves) -> None:
+    """PostgreSQL takes PREPARE of a failed transaction for a ROLLBACK and reports no error."""
+    origin, partner, gid = await halves.write_both("a")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await partner.run("insert into mark values ('a')")
+    with pytest.raises(Bug, match="PREPARE"):
+        await two_phase.commit_both(origin, partner, gid, halves.recovery.resolve)
+    await origin.close()
+    await partner.close()
+    assert await halves.marks() == (set(), set())
+
+
+async def test_commit_of_a_failed_transaction_is_no_success(halves: Halves) -> None:
+    transaction = Transaction(halves.finops.origin)
+    await transaction.begin()
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await transaction.run("insert into nowhere values ('a')")
+    with pytest.raises(Bug, match="COMMIT"):
+        await transaction.commit()
+    await transaction.close()
+
+
+async def test_cancelled_begin_gives_its_connection_back(halves: Halves) -> None:
+    pool = await Pool.open(halves.finops.dsn, size=1, name="test")
+    for turns in range(30):
+        transaction = Transaction(pool.origin)
+        beginning = asyncio.create_task(transaction.begin())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        beginning.cancel()
+        with suppress(asyncio.CancelledError):
+            await beginning
+        if transaction.state == "open":
+            await transaction.close()
+        async with asyncio.timeout(2), pool.origin.acquire() as connection:
+            assert await connection.fetchval("select 1") == 1
+    await pool.close()

@@ -22,7 +22,7 @@ class Spoiled:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
 
-    def map(self, name: str = ACCOUNTS, **changes: Any) -> Report:
+    def table_map_with(self, name: str = ACCOUNTS, **changes: Any) -> Report:
         """The report after changing fields of a table map."""
         return self.component("table_maps", name, **changes)
 
@@ -31,12 +31,12 @@ class Spoiled:
         rows = tuple(
             msgspec.structs.replace(row, **changes) if row.finops == of else row for row in self.table_map(name).rows
         )
-        return self.map(name, rows=rows)
+        return self.table_map_with(name, rows=rows)
 
     def without_row(self, of: str, /, *, name: str = ACCOUNTS) -> Report:
         """The report after removing the field mapping of one F&O field."""
         rows = self.table_map(name).rows
-        return self.map(name, rows=tuple(row for row in rows if row.finops != of))
+        return self.table_map_with(name, rows=tuple(row for row in rows if row.finops != of))
 
     def component(self, kind: str, name: str, **changes: Any) -> Report:
         """The report after changing fields of one component."""

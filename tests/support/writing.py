@@ -43,8 +43,8 @@ async def call(root: Any, method: str, path: str, body: Any = None) -> tuple[int
     async def receive() -> Any:
         return received.pop()
 
-    async def send(event: Any) -> None:
-        sent.append(event)
+    async def send(part: Any) -> None:
+        sent.append(part)
 
     scope = {
         "type": "http",

@@ -51,6 +51,7 @@ class Figures(msgspec.Struct):
     refused: int = 0
     unknown: int = 0
     repeated: int = 0
+    never_sent: int = 0
     lock_timeouts: int = 0
     unexpected: int = 0
     records: int = 0
@@ -108,6 +109,7 @@ def _count(history: History) -> Figures:
         refused=outcomes["refused"],
         unknown=outcomes["unknown"],
         repeated=sum(operation.attempts > 1 for operation in operations),
+        never_sent=sum(o.outcome == "refused" and not o.status for o in operations),
         lock_timeouts=sum("Another save holds" in operation.said for operation in operations),
         unexpected=len(unexpected),
         records=len(history.records),

@@ -55,6 +55,7 @@ class Report(msgspec.Struct):
             ("records", figures.records),
             ("acknowledged writes", figures.acknowledged),
             ("refused writes", figures.refused),
+            ("  of these never sent, no server there", figures.never_sent),
             ("  of these for a lock held too long", figures.lock_timeouts),
             ("  of these for an unexpected error", figures.unexpected),
             ("outcome unknown to the client", figures.unknown),
@@ -66,7 +67,7 @@ class Report(msgspec.Struct):
             ("out of order", figures.out_of_order),
             ("prepared transactions left", figures.prepared_left),
         ]
-        return "\n".join([*(f"{name:<38}{value:>12}" for name, value in rows), *figures.examples])
+        return "\n".join([*(f"{name:<40}{value:>12}" for name, value in rows), *figures.examples])
 
 
 class Torture:

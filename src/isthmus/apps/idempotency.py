@@ -27,13 +27,16 @@ update isthmus.answer set status = $3, headers = $4, body = $5 where principal =
 
 
 def request_key(headers: dict[bytes, bytes]) -> str | None:
-    """The request's key, None when it carries none; Rejected when it is too long."""
+    """The request's key, None when it carries none; Rejected when it is too long, or nothing between quotes."""
     key = headers.get(b"idempotency-key") or headers.get(b"repeatability-request-id")
     if key is None:
         return None
     if len(key) > MAX_KEY_LENGTH:
         raise Rejected(f"The idempotency key has {len(key)} characters; use at most {MAX_KEY_LENGTH}.")
-    return key.decode("latin-1").strip().strip('"')
+    text = key.decode("latin-1").strip().strip('"')
+    if key and not text:
+        raise Rejected("The idempotency key is empty: give each request a key of its own, or leave the header out.")
+    return text or None
 
 
 def digest(method: str, path: str, query: bytes, body: bytes) -> bytes:

@@ -35,19 +35,23 @@ class ODataRequest(msgspec.Struct):
 
 
 async def read_body(receive: Receive) -> bytes:
-    """The whole body of a request; Rejected (`payload_too_large`) past 32 MB."""
-    event = await receive()
-    body: bytes = event.get("body", b"")
-    if not event.get("more_body"):
-        return body
-    parts, size = [body], len(body)
-    while event.get("more_body"):
-        event = await receive()
-        parts.append(event.get("body", b""))
+    """The whole body of a request.
+
+    Rejected: `payload_too_large` past 32 MB, `payload_syntax` when the client went away before its end.
+    """
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        received = await receive()
+        if received["type"] == "http.disconnect":
+            raise Rejected("The connection ended before the body did: send the request again.", code="payload_syntax")
+        parts.append(received.get("body", b""))
         size += len(parts[-1])
         if size > MAX_BODY_BYTES:
             raise Rejected(
                 f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MB: send less at a time.",
                 code="payload_too_large",
             )
+        more = received.get("more_body", False)
     return b"".join(parts)

@@ -20,7 +20,7 @@ from isthmus.apps.principal import ANONYMOUS
 from isthmus.errors import Bug, IsthmusError, NotFound, Rejected, Unavailable
 from isthmus.observe import Stages, log
 from isthmus.query.odata_path import parse_path
-from isthmus.store.transaction import LOST
+from isthmus.store.transaction import NO_CONNECTION
 
 RequestType = TypeVar("RequestType", bound=ODataRequest)
 
@@ -122,7 +122,7 @@ def known_error(error: Exception) -> IsthmusError | None:
     is_bad_value = isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
     if is_bad_value or isinstance(error, asyncpg.DataError):
         return Rejected(f"A value of the request is out of range: {error}.", code="value_out_of_range")
-    if isinstance(error, (*LOST, asyncpg.InterfaceError, TimeoutError)):
+    if isinstance(error, NO_CONNECTION):
         return Unavailable(f"The database does not answer: {error}. Send the same request again.")
     if isinstance(error, asyncpg.QueryCanceledError):
         return Unavailable("The request took longer than it may. Ask for less, or send it again later.")

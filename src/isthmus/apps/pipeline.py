@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class Stage(IntEnum):
+    """The stages that steps are registered at; the main operation between them is the app's own."""
+
     PRE_VALIDATION = 10
     PRE_OPERATION = 20
-    MAIN_OPERATION = 30
     POST_OPERATION = 40
-    BEFORE_COMMIT = 50
 
 
 LOCK_RANK = 150
@@ -70,7 +70,7 @@ class Pipeline:
         self._found: dict[tuple[Stage, Operation, str], tuple[Step, ...]] = {}
 
     def register(self, step: Step) -> None:
-        """Add a step; `stage` is any but main operation (the app's own) and before commit."""
+        """Add a step to those that run from now on."""
         self._steps.append(step)
         self._found.clear()
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from isthmus import config
+from isthmus.cli import exit_codes
 from isthmus.cli.options import DataDir
 
 
@@ -25,14 +26,14 @@ def activity(
 
         for entry in entries:
             print(msgspec.json.encode(entry).decode())
-        return 0
+        return exit_codes.OK
     if not entries:
         print("The activity log is empty: live sync has refused nothing.")
     for entry in entries:
         print(f"{entry['at']:%Y-%m-%d %H:%M:%S}  {entry['table_map'] or '-'}  {entry['record_key'] or ''}")
         print(f"  began in {entry['origin']}, refused by {entry['refused_by'] or entry['origin']} ({entry['code']})")
         print(f"  {entry['message']}")
-    return 0
+    return exit_codes.OK
 
 
 async def _newest(settings: config.Settings, table_map: str | None, limit: int) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from isthmus.cli import exit_codes
+
 
 def check() -> int:
     """Load all tables, entities and table maps, cross-check them, and print the faults and the counts."""
@@ -12,4 +14,4 @@ def check() -> int:
 
     outcome = report(solutions.catalog(), parse_range_syntax, parse_filter_syntax)
     print(outcome.text)
-    return 1 if outcome.faults else 0
+    return exit_codes.FAILED if outcome.faults else exit_codes.OK

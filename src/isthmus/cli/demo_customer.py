@@ -45,6 +45,7 @@ class Line(msgspec.Struct, frozen=True):
 
     @property
     def equal(self) -> bool:
+        """Whether both halves have the same value."""
         return bool(self.dataverse == self.finops)
 
 
@@ -60,8 +61,8 @@ class Customer(AbstractContextManager["Customer"]):
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        # One attempt: the demo kills the server under a request and must not send it again.
         credential = self._open.enter_context(_credential(self._data_dir))
+        # One attempt: the demo kills the server under a request and must not send it again.
         client = DataverseClient(self._log_in.base_url, credential, config=DataverseConfig(http_retries=1))
         self.dataverse = self._open.enter_context(client)
         self.finops = self._open.enter_context(self._log_in.finops())

@@ -36,6 +36,7 @@ class LogIn(msgspec.Struct, frozen=True):
 
     @property
     def headers(self) -> dict[str, str]:
+        """Headers of every request: the token, and JSON as the answer."""
         return {"authorization": f"Bearer {self.token}", "accept": "application/json"}
 
     def trust(self) -> ssl.SSLContext:

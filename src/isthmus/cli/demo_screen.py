@@ -24,6 +24,7 @@ class Screen:
         self.console = Console(highlight=False)
 
     def heading(self, text: str) -> None:
+        """What comes next, in bold after an empty line."""
         self.console.print(f"\n{text}", style="bold", markup=False, soft_wrap=True)
 
     def step(self, text: str, seconds: float) -> None:
@@ -32,6 +33,7 @@ class Screen:
         self.console.print(line, soft_wrap=True)
 
     def note(self, text: str) -> None:
+        """An indented line."""
         self.console.print(f"  {text}", markup=False, soft_wrap=True)
 
     def view(self, view: View, *, before: View | None = None, only_changed: bool = False) -> None:

@@ -16,6 +16,7 @@ from isthmus.config import Settings
 from isthmus.errors import Unavailable
 from isthmus.server.state import current_state, is_alive, is_locked, send_signal
 
+STARTING_SECONDS = 10
 SUPERVISOR_SECONDS = 60
 WORKER_SECONDS = 10
 
@@ -44,7 +45,10 @@ def _stop_supervisor(settings: Settings) -> bool:
     if not is_locked(settings.data_dir):
         return False
     # One that has only just started says who it is in a moment.
-    _wait(lambda: current_state(settings.data_dir).supervisor is not None or not is_locked(settings.data_dir), 10)
+    _wait(
+        lambda: current_state(settings.data_dir).supervisor is not None or not is_locked(settings.data_dir),
+        STARTING_SECONDS,
+    )
     supervisor = current_state(settings.data_dir).supervisor
     if supervisor is None:
         raise Unavailable(f"something holds {settings.data_dir / 'lock'}, but not a supervisor of ours.")

@@ -10,7 +10,7 @@ from isthmus.dataverse.rows import as_json
 from isthmus.dataverse.schema import physical_types, sql_name
 from isthmus.dataverse.system_users import Fetch
 from isthmus.errors import Rejected
-from isthmus.metadata.table import AlternateKey, Table
+from isthmus.metadata.table import AlternateKey, Table, per_table
 from isthmus.query.quoting import quote_identifier
 
 ROW_NUMBER = "isthmus_row_number"
@@ -31,7 +31,10 @@ def declared_key(table: Table, columns: frozenset[str]) -> AlternateKey:
 
 
 async def find_by_keys(table: Table, rows: Sequence[Mapping[str, Any]], fetch: Fetch) -> list[UUID | None]:
-    """The ids of the rows with these values of one alternate key, by physical column; None where there is no row."""
+    """The ids of the rows with these values of one alternate key, by physical column; None where there is no row.
+
+    All of `rows` give the same columns. Rejected (`key_not_declared`) when these are no key of the table.
+    """
     if not rows:
         return []
     key = declared_key(table, frozenset(rows[0]))
@@ -41,6 +44,7 @@ async def find_by_keys(table: Table, rows: Sequence[Mapping[str, Any]], fetch: F
     return [ids.get(number) for number in range(len(rows))]
 
 
+@per_table
 def _find_sql(table: Table, columns: tuple[str, ...]) -> str:
     types = physical_types(table)
     conditions = []
@@ -52,7 +56,7 @@ def _find_sql(table: Table, columns: tuple[str, ...]) -> str:
         )
     defined = ", ".join(f"{quote_identifier(name)} {types[name]}" for name in columns)
     return (
-        f"select given.{ROW_NUMBER}, stored.{quote_identifier(table.primary_id)} "  # noqa: S608
+        f"select given.{ROW_NUMBER}, stored.{quote_identifier(table.primary_id)} "  # noqa: S608  (definitions)
         f"from json_to_recordset($1::json) as given({ROW_NUMBER} integer, {defined}) "
         f"join {sql_name(table)} stored on {' and '.join(conditions)}"
     )

@@ -10,7 +10,7 @@ import asyncpg
 from isthmus.apps.change import Change, Operation
 from isthmus.apps.context import MAX_DEPTH, Context
 from isthmus.apps.message import Message
-from isthmus.apps.pipeline import Pipeline, Stage, Step
+from isthmus.apps.pipeline import AFTER_LOCKS, Pipeline, Stage, Step
 from isthmus.apps.principal import Half, Principal
 from isthmus.dataverse.behaviour.business_units import give_default_teams
 from isthmus.dataverse.behaviour.companies import COMPANY, give_owning_teams
@@ -34,9 +34,6 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.UPDATE: update,
     Operation.DELETE: delete,
 }
-
-AFTER_LOCKS = 200
-"""Rank of our own pre-operation steps: after live sync has taken its record locks at the default rank."""
 
 WATCHED = frozenset({"systemuser", "team", "businessunit", COMPANY})
 """Tables that `SystemUsers` keeps rows of."""
@@ -100,8 +97,10 @@ class DataverseApp:
 
         Raises Rejected, NotFound or Conflict naming table, column and value; the transaction must then be rolled back,
         unless the error is that a row was not found or has another version: those are raised before anything is
-        written.
+        written. A message without rows does nothing.
         """
+        if not message.rows:
+            return
         if context.depth >= MAX_DEPTH:
             raise Rejected(
                 f"{MAX_DEPTH} messages were sent one inside the other; the last is {message.operation} of "
@@ -124,3 +123,9 @@ class DataverseApp:
         context.changes.extend(changes)
         if message.table in WATCHED:
             self.users.forget()
+            context.on_close(self._forget_users)
+
+    async def _forget_users(self) -> None:
+        """Until a transaction ends, other requests still read (and keep) what stood before it, and it reads itself
+        what may yet be rolled back."""
+        self.users.forget()

@@ -136,6 +136,5 @@ async def _send(
     ids: list[UUID],
     values: dict[str, Any],
 ) -> None:
-    if ids:
-        rows = [Row(id=row_id, values=dict(values)) for row_id in ids]
-        await app.execute(context, Message(operation=operation, table=table, rows=rows))
+    rows = [Row(id=row_id, values=dict(values)) for row_id in ids]
+    await app.execute(context, Message(operation=operation, table=table, rows=rows))

@@ -1,19 +1,30 @@
-"""What the database refuses, said in the words of the catalog: which table, key, column and value."""
+"""Refusals in the words of the catalog: of rows that aren't there, and of what the database refuses."""
 
 from __future__ import annotations
 
 import re
+from uuid import UUID
 
 import asyncpg
 
 from isthmus.dataverse.behaviour.lookups import missing_target
 from isthmus.dataverse.schema import foreign_key_name, key_index_name
-from isthmus.errors import Bug, Conflict, IsthmusError
+from isthmus.errors import Bug, Conflict, IsthmusError, NotFound
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.table import Table
 
 VALUE_IN_DETAIL = re.compile(r"\)=\((?P<value>[^)]*)\)")
 """`Key (column)=(value) ...`: how PostgreSQL names the offending value."""
+
+
+def row_not_found(table: Table, row_id: UUID | int | None) -> NotFound:
+    """The refusal of an id that no row has."""
+    return NotFound(
+        f"Entity '{table.logical_name}' With Id = {row_id} Does Not Exist",
+        code="row_not_found",
+        table=table.logical_name,
+        id=str(row_id),
+    )
 
 
 def refused(catalog: Catalog, error: asyncpg.IntegrityConstraintViolationError) -> IsthmusError:

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from isthmus.dataverse.schema import physical_types, sql_name
+from isthmus.dataverse.system_users import Fetch
 from isthmus.metadata.table import Table, per_table
 from isthmus.query.quoting import quote_identifier
 
@@ -62,7 +63,7 @@ def update_sql(table: Table, columns: Columns) -> str:
         changes.append("\"versionnumber\" = nextval('isthmus.row_version')")
         returned += ', target."versionnumber"'
     return (
-        f"update {sql_name(table)} as target set {', '.join(changes)} "  # noqa: S608
+        f"update {sql_name(table)} as target set {', '.join(changes)} "  # noqa: S608  (definitions)
         f"from {_given(table, (table.primary_id, *columns))} where target.{key} = given.{key} returning {returned}"
     )
 
@@ -77,7 +78,7 @@ def lock_sql(table: Table, columns: Columns, strength: str) -> str:
     key = quote_identifier(table.primary_id)
     names = ", ".join(map(quote_identifier, columns))
     return (
-        f"select {names} from {sql_name(table)} where {key} = any($1::uuid[]) "  # noqa: S608
+        f"select {names} from {sql_name(table)} where {key} = any($1::uuid[]) "  # noqa: S608  (definitions)
         f"order by {key} {strength}"
     )
 
@@ -86,6 +87,17 @@ def lock_sql(table: Table, columns: Columns, strength: str) -> str:
 def delete_sql(table: Table) -> str:
     """Delete rows by id ($1)."""
     return f"delete from {sql_name(table)} where {quote_identifier(table.primary_id)} = any($1::uuid[])"  # noqa: S608
+
+
+@per_table
+def _present_sql(table: Table, lock: str) -> str:
+    key = quote_identifier(table.primary_id)
+    return f"select {key} from {sql_name(table)} where {key} = any($1::uuid[]) order by {key} {lock}"  # noqa: S608
+
+
+async def present(table: Table, ids: Iterable[UUID], fetch: Fetch, *, lock: str = "") -> set[UUID]:
+    """Those of `ids` that are rows of the table; `lock` is how these are locked (`for key share`), by default not."""
+    return {record[0] for record in await fetch(_present_sql(table, lock), sorted(ids))}
 
 
 def columns_of(rows: Sequence[dict[str, Any]]) -> Columns:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from isthmus.metadata.catalog import Catalog
-from isthmus.metadata.table import AlternateKey, Column, Table
+from isthmus.metadata.table import AlternateKey, Column, Table, per_table
 from isthmus.query.quoting import quote_identifier
 from isthmus.store.ddl import (
     ColumnDefinition,
@@ -57,12 +57,10 @@ def sql_name(table: Table) -> str:
     return qualified(SCHEMA, table.logical_name)
 
 
+@per_table
 def physical_types(table: Table) -> dict[str, str]:
     """PostgreSQL type of each physical column, type columns of polymorphic lookups included."""
-    types: dict[str, str] | None = table.__dict__.get("_physical_types")
-    if types is None:
-        types = table.__dict__["_physical_types"] = {definition.name: definition.type for definition in _columns(table)}
-    return types
+    return {definition.name: definition.type for definition in _columns(table)}
 
 
 def foreign_key_name(table: str, column: str) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 from isthmus.apps.message import Row
 from isthmus.apps.principal import DUAL_WRITE, Principal
 from isthmus.clock import now
+from isthmus.dataverse.behaviour.business_units import OWNER_TEAM
 from isthmus.dataverse.behaviour.states import default_states
 from isthmus.dataverse.rows import as_json, columns_of, insert_sql
 from isthmus.ids import new_row_id
@@ -66,7 +67,7 @@ class _Seeding:
                 "name": ORGANIZATION_NAME,
                 "businessunitid": self.unit,
                 "isdefault": True,
-                "teamtype": 0,
+                "teamtype": OWNER_TEAM,
                 "administratorid": self.system,
             },
         )

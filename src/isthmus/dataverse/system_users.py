@@ -61,7 +61,10 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class SystemUsers:
-    """Callers and owners by their ids, read when first asked for and kept for a minute."""
+    """Callers and owners by their ids, read when first asked for and kept for a minute.
+
+    What is being read while `forget` is called goes into the dictionary of before, which nobody looks into any more.
+    """
 
     def __init__(self) -> None:
         self._users: dict[str, tuple[float, SystemUser]] = {}
@@ -70,7 +73,8 @@ class SystemUsers:
 
     async def of(self, fetch: Fetch, principal: Principal) -> SystemUser:
         """The system user of a caller; Rejected (`user_not_member`, `user_disabled`) when it may not come in."""
-        kept = self._users.get(principal.object_id)
+        users = self._users
+        kept = users.get(principal.object_id)
         if kept is not None and kept[0] > monotonic():
             return kept[1]
         object_id = _as_uuid(principal.object_id)
@@ -89,16 +93,16 @@ class SystemUsers:
                 user=principal.name,
             )
         user = SystemUser(found[0]["systemuserid"], found[0]["businessunitid"])
-        self._users[principal.object_id] = (monotonic() + KEPT_SECONDS, user)
+        users[principal.object_id] = (monotonic() + KEPT_SECONDS, user)
         return user
 
     async def owners(self, fetch: Fetch, ids: Iterable[UUID]) -> dict[UUID, Owner]:
         """The owners with these ids; those that do not exist are left out."""
-        now = monotonic()
+        now, owners = monotonic(), self._owners
         found: dict[UUID, Owner] = {}
         missing: list[UUID] = []
         for owner_id in set(ids):
-            kept = self._owners.get(owner_id)
+            kept = owners.get(owner_id)
             if kept is not None and kept[0] > now:
                 found[owner_id] = kept[1]
             else:
@@ -107,25 +111,24 @@ class SystemUsers:
             for row in await fetch(FIND_OWNERS, missing):
                 owner = Owner(row["id"], row["kind"], row["businessunitid"])
                 found[owner.id] = owner
-                self._owners[owner.id] = (now + KEPT_SECONDS, owner)
+                owners[owner.id] = (now + KEPT_SECONDS, owner)
         return found
 
     async def company_team(self, fetch: Fetch, company: UUID | None) -> Owner | None:
         """The team that owns the rows of a company, or global rows (None), that dual-write creates."""
-        kept = self._company_teams.get(company)
+        teams = self._company_teams
+        kept = teams.get(company)
         if kept is not None and kept[0] > monotonic():
             return kept[1]
         found = await (fetch(FIND_ROOT_TEAM) if company is None else fetch(FIND_COMPANY_TEAM, company))
         team = Owner(found[0]["id"], "team", found[0]["businessunitid"]) if found else None
         if team is not None:
-            self._company_teams[company] = (monotonic() + KEPT_SECONDS, team)
+            teams[company] = (monotonic() + KEPT_SECONDS, team)
         return team
 
     def forget(self) -> None:
         """Read everything anew: users, teams or companies were written."""
-        self._users.clear()
-        self._owners.clear()
-        self._company_teams.clear()
+        self._users, self._owners, self._company_teams = {}, {}, {}
 
 
 def _as_uuid(text: str) -> UUID | None:

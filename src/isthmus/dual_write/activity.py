@@ -9,7 +9,7 @@ import asyncpg
 from isthmus.apps.context import Context
 from isthmus.errors import IsthmusError
 from isthmus.observe import log
-from isthmus.store.transaction import LOST
+from isthmus.store.transaction import DRIVER_ERRORS
 
 _RECORD = """
 insert into isthmus.activity
@@ -46,7 +46,7 @@ class ActivityLog:
                 context.principal.object_id,
                 context.correlation_id,
             )
-        except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as failure:
+        except DRIVER_ERRORS as failure:
             log.error("activity_not_recorded", error=str(failure), refused=error.message)
 
     async def newest(self, table_map: str | None = None, limit: int = 100) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from isthmus.errors import Rejected
 from isthmus.metadata.choice import Enum
 from isthmus.metadata.entity import EntityField
@@ -23,14 +25,11 @@ TRUE = frozenset({"true", "yes", "1"})
 FALSE = frozenset({"false", "no", "0"})
 
 
-class Converted:
+class Converted(msgspec.Struct, frozen=True):
     """SQL of a converted value, and SQL of a condition that holds when the value has no counterpart (None: never)."""
 
-    __slots__ = ("fault", "sql")
-
-    def __init__(self, sql: str, fault: str | None = None) -> None:
-        self.sql = sql
-        self.fault = fault
+    sql: str
+    fault: str | None = None
 
 
 def to_dataverse(
@@ -88,7 +87,7 @@ def canonical_text(value: str, column: Column) -> str:
         return f"to_char({value}, 'YYYY-MM-DD')"
     if column.type is ColumnType.DATE_TIME:
         return f"""to_char({value} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')"""
-    if column.type in (ColumnType.DECIMAL, ColumnType.MONEY):
+    if column.type.is_decimal:
         return f"trim_scale({value})::text"
     return f"lower({value}::text)"
 
@@ -135,7 +134,7 @@ def _map_to_finops(
 
 
 def _is_no_member(text: str, field: EntityField, enums: Mapping[str, Enum]) -> bool:
-    """Whether a value map names an enum member that does not exist (four entries of the published maps do).
+    """Whether a value map names an enum member that does not exist (two entries of the published maps do).
 
     Such an entry can never match a value of F&O's, and what Dataverse holds for it has no counterpart there.
     """

@@ -12,11 +12,15 @@ from isthmus.apps.context import Context
 from isthmus.apps.message import Message, Row
 from isthmus.apps.port import App
 from isthmus.dual_write.exchange import Exchange, RowId
-from isthmus.dual_write.leg import Leg, Projected, Resolved
+from isthmus.dual_write.leg import PARTNER, Leg, Projected, Resolved
 from isthmus.dual_write.payload import column_value, field_values
 from isthmus.errors import IsthmusError, Rejected
 
 HALF_NAMES = {"dataverse": "the Dataverse half", "finops": "the finance and operations half"}
+
+
+_PROJECTED = msgspec.json.Decoder(list[Projected])
+_RESOLVED = msgspec.json.Decoder(list[Resolved])
 
 
 class Waiting(msgspec.Struct):
@@ -33,7 +37,7 @@ async def project(context: Context, leg: Leg, ids: Collection[RowId]) -> list[Pr
     if not ids:
         return []
     text = await context.transaction.value(leg.project, list(ids))
-    return msgspec.json.decode(text, type=list[Projected])
+    return _PROJECTED.decode(text)
 
 
 class Delivery:
@@ -42,7 +46,7 @@ class Delivery:
     def __init__(self, exchange: Exchange, destination: App) -> None:
         self._exchange = exchange
         self._app = destination
-        self._source = exchange.side("finops" if destination.half == "dataverse" else "dataverse")
+        self._source = exchange.side(PARTNER[destination.half])
         self._target = exchange.side(destination.half)
         self._waiting: list[Waiting] = []
         self.wrote = False
@@ -128,7 +132,7 @@ class Delivery:
             for ordinal, record in enumerate(records)
         ]
         text = await self._target.transaction.value(leg.resolve, msgspec.json.encode(rows).decode())
-        return msgspec.json.decode(text, type=list[Resolved])
+        return _RESOLVED.decode(text)
 
     def _values(self, leg: Leg, record: Projected, found: Resolved, names: set[str] | None) -> dict[str, Any]:
         """What the destination row gets: all values on create, else those that are new (`names`)."""
@@ -147,17 +151,14 @@ class Delivery:
                 heads.add(path.head.name)
                 if not path.is_lookup:
                     columns[path.head.name] = column_value(path.head, value)
-        lookups = self._lookup_columns(leg, found)
-        waiting = found.missing
-        for name, value in lookups.items():
-            if (names is None or _belongs(name, heads)) and not _belongs(name, waiting):
+        for name, value in self._lookup_columns(leg, found).items():
+            if (names is None or _belongs(name, heads)) and not _belongs(name, found.missing):
                 columns[name] = value
         return columns
 
     def _lookup_columns(self, leg: Leg, found: Resolved) -> dict[str, Any]:
-        table = self._app.catalog.tables.get(leg.table_map.table) if leg.destination == "dataverse" else None
-        if table is None:
-            return {}
+        """Ids behind lookups, and the tables that polymorphic ones point at; none towards F&O, which has no lookups."""
+        table = self._app.catalog.table(leg.table_map.table)
         return {
             name: column_value(table.column[name], value) if name in table.column else value
             for name, value in found.columns.items()

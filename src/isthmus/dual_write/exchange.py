@@ -39,10 +39,6 @@ class Exchange:
             await self.partner.__aenter__()
             self._begun = True
 
-    @property
-    def has_begun(self) -> bool:
-        return self._begun
-
     async def close(self) -> None:
         """Give the partner's connection back; what was neither committed nor prepared is rolled back."""
         if self._begun:

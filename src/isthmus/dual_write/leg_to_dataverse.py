@@ -24,13 +24,11 @@ from isthmus.finops.data_sources import SYSTEM_COLUMNS, DataSources
 from isthmus.finops.records import links
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.entity import Entity
-from isthmus.metadata.map_path import COMPANY_TABLE, MapPath, resolve_path
+from isthmus.metadata.map_path import COMPANY_CODE, COMPANY_TABLE, MapPath, resolve_path
 from isthmus.metadata.table import Column, Table
 from isthmus.metadata.table_map import FieldMapping, TableMap
-from isthmus.metadata.types import FIELD_POSTGRES, ColumnType
+from isthmus.metadata.types import FIELD_POSTGRES
 from isthmus.query.quoting import quote_identifier, quote_literal
-
-NUMBERS = (ColumnType.INTEGER, ColumnType.BIG_INT, ColumnType.DECIMAL, ColumnType.MONEY, ColumnType.DOUBLE)
 
 
 def compile_to_dataverse(table_map: TableMap, catalog: Catalog, sources: DataSources) -> Leg:
@@ -90,7 +88,7 @@ def _values(
 
 def _exact(sql: str, column: Column) -> str:
     """Decimals travel as text: a JSON number may lose digits on its way through a program."""
-    return f"({sql})::text" if column.type in (ColumnType.DECIMAL, ColumnType.MONEY) else sql
+    return f"({sql})::text" if column.type.is_decimal else sql
 
 
 def _key(table_map: TableMap, entity: Entity, catalog: Catalog) -> str:
@@ -197,10 +195,11 @@ def _resolve(table_map: TableMap, table: Table, paths: list[MapPath], catalog: C
     source = recordset("s", types)
     columns: dict[str, str] = {}
     missing: list[str] = []
-    if table.company_column or any(_company_lookup(path, catalog) for path in paths):
+    if table.company_column or any(_leads_to_company_specific(path) for path in paths):
+        company = catalog.table(COMPANY_TABLE)
         source += (
-            ' left join lateral (select x.cdm_companyid as id from "dataverse"."cdm_company" x '
-            "where lower(x.cdm_companycode) = lower(s.company) limit 1) c on true"
+            f" left join lateral (select x.{quote_identifier(company.primary_id)} as id from {sql_name(company)} x "
+            f"where lower(x.{quote_identifier(COMPANY_CODE)}) = lower(s.company) limit 1) c on true"
         )
     if table.company_column and table.company_column not in {path.head.name for path in paths}:
         columns[table.company_column] = "c.id"
@@ -210,7 +209,7 @@ def _resolve(table_map: TableMap, table: Table, paths: list[MapPath], catalog: C
         if path.is_lookup:
             heads.setdefault(path.head.name, []).append(path)
     for number, (head, parts) in enumerate(heads.items()):
-        source += _lookup_join(f"l{number}", parts, table, catalog)
+        source += _lookup_join(f"l{number}", parts, table)
         columns[head] = f"l{number}.id"
         if parts[0].head.is_polymorphic:
             columns[parts[0].head.type_column] = f"l{number}.type"
@@ -227,15 +226,16 @@ def _missing(given: str, found: str, column: str) -> str:
 def _names_a_row(part: MapPath) -> str:
     """SQL that holds where a part of a natural key has a value: F&O's number without one is 0."""
     value = f"s.{quote_identifier(value_name(part))}"
-    return f"{value} <> 0" if part.leaf.type in NUMBERS else f"{value} is not null"
+    return f"{value} <> 0" if part.leaf.type.is_number else f"{value} is not null"
 
 
-def _company_lookup(path: MapPath, catalog: Catalog) -> bool:
+def _leads_to_company_specific(path: MapPath) -> bool:
+    """Whether the lookup of a path finds its row within the record's company."""
     targets = [target for _, target in path.hops[:1]] + [target for target, _ in path.alternatives]
     return any(target.company_column for target in targets)
 
 
-def _lookup_join(alias: str, parts: list[MapPath], table: Table, catalog: Catalog) -> str:
+def _lookup_join(alias: str, parts: list[MapPath], table: Table) -> str:
     """Finds the id of one lookup from all the parts of its natural key."""
     if parts[0].alternatives:
         given = f"s.{quote_identifier(value_name(parts[0]))}"

@@ -21,7 +21,7 @@ from isthmus.finops.data_sources import DataSources
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.entity import Entity
 from isthmus.metadata.map_path import COMPANY_CODE, MapPath, resolve_path
-from isthmus.metadata.table import Table
+from isthmus.metadata.table import Column, Table
 from isthmus.metadata.table_map import FieldMapping, TableMap
 from isthmus.metadata.types import FIELD_NO_VALUE, FIELD_POSTGRES, FieldType
 from isthmus.query.quoting import quote_identifier, quote_literal
@@ -40,27 +40,27 @@ class _Joins:
         if path.alternatives:
             leaves = []
             for target, leaf in path.alternatives:
-                alias = self._join(("t", path.head.name, target.logical_name), "t", path.head.name, target, True)
+                alias = self._join(("t", path.head.name, target.logical_name), "t", path.head, target)
                 leaves.append(f"{alias}.{quote_identifier(leaf.name)}")
             return f"coalesce({', '.join(leaves)})"
         alias = "t"
         steps: tuple[str, ...] = ("t",)
         for lookup, target in path.hops:
             steps = (*steps, lookup.name, target.logical_name)
-            alias = self._join(steps, alias, lookup.name, target, lookup.is_polymorphic)
+            alias = self._join(steps, alias, lookup, target)
         return f"{alias}.{quote_identifier(path.leaf.name)}"
 
-    def _join(self, steps: tuple[str, ...], source: str, column: str, target: Table, typed: bool) -> str:
+    def _join(self, steps: tuple[str, ...], source: str, lookup: Column, target: Table) -> str:
         known = self._aliases.get(steps)
         if known is not None:
             return known
         alias = self._aliases[steps] = f"j{len(self._aliases)}"
         self.sql += (
             f" left join {sql_name(target)} {alias}"
-            f" on {alias}.{quote_identifier(target.primary_id)} = {source}.{quote_identifier(column)}"
+            f" on {alias}.{quote_identifier(target.primary_id)} = {source}.{quote_identifier(lookup.name)}"
         )
-        if typed:
-            self.sql += f" and {source}.{quote_identifier(column + 'type')} = {quote_literal(target.logical_name)}"
+        if lookup.is_polymorphic:
+            self.sql += f" and {source}.{quote_identifier(lookup.type_column)} = {quote_literal(target.logical_name)}"
         return alias
 
 
@@ -186,19 +186,19 @@ def _triggers(
 def _resolve(table_map: TableMap, entity: Entity, catalog: Catalog, sources: DataSources) -> str:
     """(b): the record that the integration key names."""
     types = {"ordinal": "integer", "target": "bigint", "company": "text"}
+    key = key_rows(table_map, catalog)
     conditions = []
-    for _, row in key_rows(table_map, catalog):
+    if entity.company_specific or any(row is None for _, row in key):
+        conditions.append("lower(v.dataareaid) = lower(s.company)")
+    for _, row in key:
         if row is None:
-            conditions.append("lower(v.dataareaid) = lower(s.company)")
             continue
         field = entity.field[(row.finops or "").lower()]
         postgres = FIELD_POSTGRES[field.type]
         types[field.column] = postgres
         name = quote_identifier(field.column)
         conditions.append(same_text(f"v.{name}", f"s.{name}", postgres))
-    if entity.company_specific and "lower(v.dataareaid) = lower(s.company)" not in conditions:
-        conditions.append("lower(v.dataareaid) = lower(s.company)")
-    rows = entity_rows(sources, [row.finops for _, row in key_rows(table_map, catalog) if row and row.finops])
+    rows = entity_rows(sources, [row.finops for _, row in key if row and row.finops])
     source = (
         f"{recordset('s', types)} left join lateral (select v.recid as id from ({rows}) v "
         f"where {' and '.join(conditions)} limit 1) m on s.target is null"

@@ -11,20 +11,18 @@ from isthmus.metadata.entity import Entity
 from isthmus.metadata.table import Column
 from isthmus.metadata.types import ColumnType, FieldType
 
-_TO_UUID = (ColumnType.UNIQUE_IDENTIFIER, ColumnType.LOOKUP, ColumnType.CUSTOMER, ColumnType.OWNER)
-
 
 def column_value(column: Column, value: Any) -> Any:
     """The value of a Dataverse column: UUID, Decimal, date, datetime with zone, or what JSON already says."""
     if value is None:
         return None
-    if column.type in (ColumnType.DECIMAL, ColumnType.MONEY):
+    if column.type.is_decimal:
         return Decimal(value)
     if column.is_date_only:
         return date.fromisoformat(value)
     if column.type is ColumnType.DATE_TIME:
         return datetime.fromisoformat(value)
-    if column.type in _TO_UUID:
+    if column.type.is_lookup or column.type is ColumnType.UNIQUE_IDENTIFIER:
         return UUID(value)
     return value
 

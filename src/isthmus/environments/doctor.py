@@ -9,7 +9,9 @@ from rich.table import Table as Grid
 from isthmus import solutions
 from isthmus.config import Settings
 from isthmus.environments.databases import HALVES, database_address
+from isthmus.environments.link import read_link
 from isthmus.store.recovery import InDoubt, Recovery
+from isthmus.store.transaction import DRIVER_ERRORS
 
 WILL = {
     "committed": "will be committed: the decision stands on the origin",
@@ -30,12 +32,12 @@ async def main_report(settings: Settings) -> int:
             pools[half] = await asyncpg.create_pool(database_address(settings, half), min_size=1, max_size=1)
         control = await asyncpg.connect(database_address(settings, "control"))
         try:
-            link = await control.fetchval("select value from isthmus.setting where name = 'link'")
+            link = await read_link(control)
         finally:
             await control.close()
         in_doubt = await Recovery(pools, link).in_doubt()
         prepared = {half: await pool.fetchval("show max_prepared_transactions") for half, pool in pools.items()}
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         console.print(f"[red]A database does not answer:[/red] {error}. Start the environment with isthmus up.")
         return 1
     finally:

@@ -20,11 +20,13 @@ from isthmus.dual_write.activity import ActivityLog
 from isthmus.dual_write.legs import Legs
 from isthmus.dual_write.live_sync import LiveSync
 from isthmus.environments.databases import database_address, migrate_all
+from isthmus.environments.link import read_link
 from isthmus.finops.app import FinopsApp
 from isthmus.finops.odata import ODataService
 from isthmus.observe import log
 from isthmus.solutions.plugins import register_plugins
 from isthmus.store.recovery import AGE, Recovery
+from isthmus.store.transaction import DRIVER_ERRORS
 
 RECOVERY_AGE = float(os.environ.get("ISTHMUS_RECOVERY_AGE", AGE))
 """Torture tests set it to 0, where recovery races every coordinator that is alive."""
@@ -65,7 +67,7 @@ class Environment:
             "finops": database_address(settings, "finops"),
         }
         control = await asyncpg.create_pool(database_address(settings, "control"), min_size=1, max_size=4)
-        link: str = await control.fetchval("select value from isthmus.setting where name = 'link'")
+        link = await read_link(control)
         recovery_pools: dict[str, asyncpg.Pool] = {
             half: await asyncpg.create_pool(address, min_size=1, max_size=2, server_settings={"lock_timeout": "3s"})
             for half, address in addresses.items()
@@ -100,7 +102,7 @@ class Environment:
         try:
             for pool in self._recovery_pools.values():
                 await pool.fetchval("select 1", timeout=5)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except DRIVER_ERRORS:
             return False
         return True
 
@@ -109,6 +111,7 @@ class Environment:
         if self._recovering is not None:
             self._recovering.remove_done_callback(_end_process)
             self._recovering.cancel()
+            await asyncio.wait((self._recovering,))
         await self.dataverse_app.close()
         await self.finops_app.close()
         for pool in (*self._recovery_pools.values(), self.control):

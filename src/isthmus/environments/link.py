@@ -13,6 +13,12 @@ from isthmus.errors import Rejected
 _SETTING = "link"
 
 
+async def read_link(control: asyncpg.Connection | asyncpg.Pool) -> str:
+    """The link of an environment whose databases are up to date."""
+    link: str = await control.fetchval("select value from isthmus.setting where name = $1", _SETTING)
+    return link
+
+
 async def ensure_link(control: asyncpg.Connection, halves: Mapping[Half, asyncpg.Connection]) -> str:
     """The environment's link, made at its first start: eight hexadecimal digits, part of every two-sided save's name.
 
@@ -23,7 +29,7 @@ async def ensure_link(control: asyncpg.Connection, halves: Mapping[Half, asyncpg
         _SETTING,
         secrets.token_hex(4),
     )
-    link: str = await control.fetchval("select value from isthmus.setting where name = $1", _SETTING)
+    link = await read_link(control)
     for half, connection in halves.items():
         found = await connection.fetchrow("select id, half from isthmus.link")
         if found is None:

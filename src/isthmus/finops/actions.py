@@ -16,8 +16,7 @@ from isthmus.errors import Rejected
 if TYPE_CHECKING:
     from isthmus.finops.app import FinopsApp
 
-Binding = Literal["none", "collection", "record"]
-NONE: Binding = "none"
+Binding = Literal["collection", "record"]
 COLLECTION: Binding = "collection"
 RECORD: Binding = "record"
 
@@ -26,12 +25,12 @@ Handler = Callable[["FinopsApp", Context, int | None, Mapping[str, Any]], Awaita
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """An action. `collection` is the entity set it is bound to, `parameters` and `result` give Edm types."""
+    """An action, bound to an entity set (`collection`) or to its records; `parameters` and `result` give Edm types."""
 
     name: str
     handler: Handler
-    binding: Binding = NONE
-    collection: str | None = None
+    binding: Binding
+    collection: str
     parameters: tuple[tuple[str, str], ...] = ()
     result: str | None = None
 
@@ -85,9 +84,9 @@ ACTIONS: tuple[Action, ...] = (
 )
 """All actions. `DataManagementEntities` and `SystemNotifications` have nothing but theirs."""
 
-_BY_NAME = {((action.collection or "").lower(), action.name.lower()): action for action in ACTIONS}
+_BY_NAME = {(action.collection.lower(), action.name.lower()): action for action in ACTIONS}
 
 
-def find_action(collection: str | None, name: str) -> Action | None:
-    """The action of this name, bound to this entity set (None: to nothing), in any case."""
-    return _BY_NAME.get(((collection or "").lower(), name.lower()))
+def find_action(collection: str, name: str) -> Action | None:
+    """The action of this name that is bound to this entity set or its records, in any case."""
+    return _BY_NAME.get((collection.lower(), name.lower()))

@@ -72,9 +72,11 @@ def register(app: FinopsApp) -> None:
 
 async def _default_valid_from(context: Context, message: Message) -> None:
     """A version that does not say from when it is valid, is from now on."""
-    for row in message.rows:
-        if row.values.get(VALID_FROM, NO_INSTANT) == NO_INSTANT:
-            row.values[VALID_FROM] = await _now(context)
+    without = [row for row in message.rows if row.values.get(VALID_FROM, NO_INSTANT) == NO_INSTANT]
+    if without:
+        now = await _now(context)
+        for row in without:
+            row.values[VALID_FROM] = now
 
 
 async def _now(context: Context) -> Any:

@@ -23,8 +23,6 @@ from isthmus.observe import Stages
 from isthmus.store.pool import Pool
 from isthmus.store.transaction import Transaction
 
-DEFAULT_COMPANY = "usmf"
-
 _MAIN = {Operation.CREATE: entities.create, Operation.UPDATE: entities.update, Operation.DELETE: entities.delete}
 
 
@@ -48,7 +46,7 @@ class FinopsApp:
             document.register(self)
 
     @classmethod
-    async def open(cls, dsn: str, catalog: Catalog, *, size: int, default_company: str = DEFAULT_COMPANY) -> Self:
+    async def open(cls, dsn: str, catalog: Catalog, *, size: int, default_company: str) -> Self:
         """Connect to a migrated database. Unavailable when the server does not answer."""
         pool = await Pool.open(dsn, size=size, name="isthmus finops")
         return cls(catalog, pool, await Counters.open(dsn, catalog.number_sequences), default_company)
@@ -80,7 +78,12 @@ class FinopsApp:
         if not message.rows:
             return
         if context.depth >= MAX_DEPTH:
-            raise Rejected("Messages caused messages without end; check what the steps write.", code="depth_exceeded")
+            raise Rejected(
+                f"{MAX_DEPTH} messages were sent one inside the other; the last is {message.operation} of "
+                f"'{message.table}': steps seem to call each other in circles.",
+                code="depth_exceeded",
+                entity=message.table,
+            )
         sources = self.compiled[message.table]
         context.depth += 1
         try:
@@ -133,7 +136,7 @@ class FinopsApp:
         if sources.root.table.company_specific:
             for row in message.rows:
                 row.values[COMPANY] = row.values.get(COMPANY) or self.default_company
-            await self.companies.check(context.transaction, (row.values[COMPANY] for row in message.rows))
+            await self.companies.check(context, (row.values[COMPANY] for row in message.rows))
         await self._number_keys(message, sources)
 
     async def _number_keys(self, message: Message, sources: DataSources) -> None:

@@ -9,7 +9,6 @@ from isthmus.clock import monotonic
 from isthmus.errors import Conflict, Rejected
 from isthmus.finops.data_sources import SCHEMA, table_sql_name
 from isthmus.metadata.catalog import Catalog
-from isthmus.store.transaction import Transaction
 
 TABLE, FIELD = "CompanyInfo", "dataarea"
 """Where the companies stand: F&O table, physical column of the company's id."""
@@ -27,12 +26,12 @@ class Companies:
         self._known: frozenset[str] = frozenset()
         self._until = 0.0
 
-    async def check(self, transaction: Transaction, companies: Iterable[str]) -> None:
+    async def check(self, context: Context, companies: Iterable[str]) -> None:
         """Rejected (`company_not_found`) when one of these companies (lower case) does not exist."""
         wanted = set(companies)
         if wanted <= self._known and monotonic() < self._until:
             return
-        found = frozenset(record["id"] for record in await transaction.rows(_SQL))
+        found = frozenset(record["id"] for record in await context.transaction.rows(_SQL))
         missing = sorted(wanted - found)
         if missing:
             raise Rejected(
@@ -41,7 +40,9 @@ class Companies:
                 field="dataAreaId",
                 value=missing[0],
             )
-        self._known, self._until = found, monotonic() + KNOWN_SECONDS
+        # What this transaction makes itself may yet be rolled back.
+        if all(change.table != TABLE for change in context.changes):
+            self._known, self._until = found, monotonic() + KNOWN_SECONDS
 
 
 async def check_unused(context: Context, catalog: Catalog, recids: Sequence[int]) -> None:

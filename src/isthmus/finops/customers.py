@@ -63,12 +63,14 @@ async def _complete(app: FinopsApp, sources: DataSources, context: Context, mess
 
 async def _check(sources: DataSources, context: Context, message: Message) -> None:
     """Rejected (`value_out_of_range`) for a credit limit below zero."""
-    field = trade_accounts.field_of(sources, TABLE, "creditmax")
+    field = sources.field_of(TABLE, "creditmax")
+    if field is None:
+        return
     for row in message.rows:
-        limit = row.values.get(field or "", Decimal(0))
+        limit = row.values.get(field, Decimal(0))
         if limit < 0:
             raise Rejected(
                 f"The credit limit of a customer can't be negative ({limit}). Give 0 or more.",
                 code="value_out_of_range",
-                field=sources.fields[field or ""].field.name,
+                field=sources.fields[field].field.name,
             )

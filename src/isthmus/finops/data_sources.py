@@ -108,15 +108,22 @@ class DataSources:
         self.fields = {name: self._bind(field) for name, field in entity.field.items()}
         self.names: dict[tuple[str, str], tuple[str, ...]] = {}
         """Fields by (data source, physical column)."""
+        self._by_table: dict[tuple[str, str], str] = {}
+        """The first field by (table, physical column)."""
         for name, binding in self.fields.items():
             column = (binding.source, binding.column)
             self.names[column] = (*self.names.get(column, ()), name)
+            self._by_table.setdefault((self.sources[binding.source].table.name, binding.column), name)
         self.ancestors = {name: tuple(self._ancestors(name)) for name in self.sources}
         self.versioned = tuple(name for name in self.sources if not self._may_be_absent(name))
         self.children: dict[str, list[str]] = {name: [] for name in self.sources}
         for source in self.sources.values():
             if source.parent is not None:
                 self.children[source.parent].append(source.name)
+
+    def field_of(self, table: str, column: str) -> str | None:
+        """The entity's field (lower case) that is this column of this table; None when it has none."""
+        return self._by_table.get((table, column))
 
     def _bind(self, field: EntityField) -> FieldBinding:
         table, column = self.sources[field.source].table, field.field.lower()

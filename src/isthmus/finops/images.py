@@ -29,6 +29,9 @@ Column = tuple[str, str]
 KEPT = 4096
 """Statements that are kept as they were written; there is one for each set of fields that is written together."""
 
+MANY = 17
+"""From so many rows on, a statement is the same however many there are (`data_sources.given_rows`)."""
+
 
 @lru_cache(maxsize=KEPT)
 def needed_columns(sources: DataSources, fields: frozenset[str]) -> tuple[Column, ...]:
@@ -62,20 +65,6 @@ async def lock(
     return {row[0]: dict(zip(columns, tuple(row)[1:], strict=True)) for row in rows}
 
 
-async def read(
-    transaction: Transaction, sources: DataSources, recids: Sequence[int], columns: tuple[Column, ...]
-) -> dict[int, Image]:
-    """Read `columns` of records without locking them."""
-    top = sources.root
-    conditions = " and ".join([f"{top.alias}.recid = any($1::bigint[])", *fixed_conditions(top, top.alias)])
-    sql = (
-        f"select {top.alias}.recid, {_selected(sources, columns)} from {top.sql_name} {top.alias}"  # noqa: S608
-        f"{sources.joins(top.name, (name for name, _ in columns))} where {conditions}"
-    )
-    rows = await transaction.rows(sql, list(recids))
-    return {row[0]: dict(zip(columns, tuple(row)[1:], strict=True)) for row in rows}
-
-
 async def find(
     transaction: Transaction,
     sources: DataSources,
@@ -89,20 +78,25 @@ async def find(
     `key` are physical columns of the source, `values` have them each, and `dataareaid` for a company-specific table.
     The answer is by position in `values`; keys that name no row are left out.
     """
+    sql = _find_sql(sources, name, key, columns, min(len(values), MANY))
+    rows = await transaction.rows(sql, encode([{"ordinal": ordinal, **value} for ordinal, value in enumerate(values)]))
+    return {row[0]: dict(zip(columns, tuple(row)[1:], strict=True)) for row in rows}
+
+
+@lru_cache(maxsize=KEPT)
+def _find_sql(sources: DataSources, name: str, key: tuple[str, ...], columns: tuple[Column, ...], count: int) -> str:
     source = sources.sources[name]
     typed = {column: postgres_type(source.table, column) for column in key}
     conditions = [_matches(source, column, column) for column in key]
     if source.table.company_specific:
         typed[COMPANY] = "text"
         conditions.append(_matches(source, COMPANY, COMPANY))
-    sql = (
+    return (
         f"select k.ordinal, {_selected(sources, columns)} "  # noqa: S608  (definitions)
-        f"from {given_rows('k', {'ordinal': 'integer', **typed}, len(values))} "
+        f"from {given_rows('k', {'ordinal': 'integer', **typed}, count)} "
         f"join {source.sql_name} {source.alias} on {' and '.join(conditions)}"
         f"{sources.joins(name, (below for below, _ in columns))}"
     )
-    rows = await transaction.rows(sql, encode([{"ordinal": ordinal, **value} for ordinal, value in enumerate(values)]))
-    return {row[0]: dict(zip(columns, tuple(row)[1:], strict=True)) for row in rows}
 
 
 async def find_records(
@@ -111,7 +105,7 @@ async def find_records(
     """RecIds of records by key (values by lower-case field), in the order of `keys`; None where there is none."""
     if not keys:
         return []
-    sql = _find_records_sql(sources, min(len(keys), 17))
+    sql = _find_records_sql(sources, min(len(keys), MANY))
     rows = await transaction.rows(sql, encode([{"ordinal": ordinal, **key} for ordinal, key in enumerate(keys)]))
     found = {record["ordinal"]: record["recid"] for record in rows}
     return [found.get(ordinal) for ordinal in range(len(keys))]

@@ -44,6 +44,7 @@ class Counters:
         return cls(pool, sequences)
 
     async def close(self) -> None:
+        """Wait for connections in use, then close all. RecIds that were taken and not used are gaps."""
         await self._pool.close()
 
     async def take_recids(self, count: int) -> deque[int]:

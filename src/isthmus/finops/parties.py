@@ -11,7 +11,6 @@ from isthmus.apps.message import Message
 from isthmus.apps.pipeline import Stage, Step
 from isthmus.errors import Rejected
 from isthmus.finops.data_sources import DataSources
-from isthmus.finops.trade_accounts import field_of
 from isthmus.finops.writes import RowWrite, Writes
 
 if TYPE_CHECKING:
@@ -100,10 +99,10 @@ def register(app: FinopsApp) -> None:
 
 async def _default_party_type(sources: DataSources, default: str, context: Context, message: Message) -> None:
     """Give the party of a new record the type its root table stands for, unless it names a party that is there."""
-    party_type = field_of(sources, "DirPartyTable", "partytype")
+    party_type = sources.field_of("DirPartyTable", "partytype")
     if party_type is None:
         return
-    number = field_of(sources, "DirPartyTable", "partynumber")
+    number = sources.field_of("DirPartyTable", "partynumber")
     for row in message.rows:
         if not row.values.get(party_type) and not (number and row.values.get(number)):
             row.values[party_type] = default

@@ -14,7 +14,7 @@ from isthmus.apps.context import Context
 from isthmus.errors import Conflict, Rejected
 from isthmus.finops import customers, vendors
 from isthmus.finops.data_sources import COMPANY, RECID, DataSources, column_type, given_rows, table_sql_name
-from isthmus.finops.trade_accounts import field_of
+from isthmus.finops.values import encode
 from isthmus.finops.writes import Writes
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.entity import Entity, FinopsTable
@@ -63,27 +63,27 @@ class References:
 async def check(app: FinopsApp, context: Context, planned: Writes, sources: DataSources) -> None:
     """Rejected (`reference_not_found`) when a value that was written names no row; empty is no reference."""
     values = []
-    used: list[Reference] = []
+    used: dict[tuple[str, str], int] = {}
     for write in planned.rows.values():
         for column, value in write.values.items():
-            reference = app.references.of.get((write.table.name, column))
-            if reference is not None and value:
-                if reference not in used:
-                    used.append(reference)
-                values.append({"reference": used.index(reference), "company": write.company, "value": value})
+            key = (write.table.name, column)
+            if value and key in app.references.of:
+                number = used.setdefault(key, len(used))
+                values.append({"reference": number, "company": write.company, "value": value})
     if not values:
         return
+    asked = [app.references.of[key] for key in used]
     missing = " or ".join(
         f"k.reference = {number} and not exists "
         f"(select from {table_sql_name(reference.target)} t where {reference.condition})"
-        for number, reference in enumerate(used)
+        for number, reference in enumerate(asked)
     )
     given = given_rows("k", {"reference": "integer", "company": "text", "value": "text"}, len(values))
     sql = f"select k.reference, k.value from {given} where {missing} limit 1"  # noqa: S608  (definitions)
-    record = await context.transaction.row(sql, msgspec.json.encode(values).decode())
+    record = await context.transaction.row(sql, encode(values))
     if record is not None:
-        reference = used[record["reference"]]
-        bound = field_of(sources, reference.table.name, reference.column)
+        reference = asked[record["reference"]]
+        bound = sources.field_of(reference.table.name, reference.column)
         field = sources.fields[bound].field.name if bound else reference.table.field[reference.column].name
         target = reference.target.label or reference.target.name
         raise Rejected(

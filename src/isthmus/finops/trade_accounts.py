@@ -28,22 +28,14 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     defaults: tuple[tuple[str, str], ...]
 
 
-def field_of(sources: DataSources, table: str, column: str) -> str | None:
-    """The entity's field (lower case) that is this column of this table; None when it has none."""
-    for name, binding in sources.fields.items():
-        if binding.column == column and sources.sources[binding.source].table.name == table:
-            return name
-    return None
-
-
 async def default_from_group(
     app: FinopsApp, sources: DataSources, context: Context, message: Message, table: str, group: Group
 ) -> None:
     """Fill empty fields of new accounts from their group."""
-    group_field = field_of(sources, table, group.column)
+    group_field = sources.field_of(table, group.column)
     if group_field is None:
         return
-    targets = [(field, source) for column, source in group.defaults if (field := field_of(sources, table, column))]
+    targets = [(field, source) for column, source in group.defaults if (field := sources.field_of(table, column))]
     waiting = [
         row for row in message.rows if row.values.get(group_field) and any(not row.values.get(f) for f, _ in targets)
     ]
@@ -60,15 +52,17 @@ async def default_currency(
     app: FinopsApp, sources: DataSources, context: Context, message: Message, table: str
 ) -> None:
     """Fill the empty currency of new accounts with their company's accounting currency."""
-    field = field_of(sources, table, "currency")
-    waiting = [row for row in message.rows if field and not row.values.get(field)]
+    field = sources.field_of(table, "currency")
+    if field is None:
+        return
+    waiting = [row for row in message.rows if not row.values.get(field)]
     if not waiting:
         return
     keys = [("", row.values[COMPANY]) for row in waiting]
     found = await _rows(app, context, LEDGER, "LegalEntityId", ["AccountingCurrency"], keys)
     for row, key in zip(waiting, keys, strict=True):
         for value in found.get(_folded(key), ()):
-            _fill(row, field or "", value)
+            _fill(row, field, value)
 
 
 async def _rows(

@@ -135,7 +135,7 @@ class Writes:
                 await _insert(context, table, [row for row in rows if row.is_new])
                 await _update(context, table, [row for row in rows if not row.is_new and row.values])
             except asyncpg.UniqueViolationError as error:
-                raise duplicate_key(table, error) from error
+                raise _duplicate_key(table, error) from error
             context.changes += [_change(row, through) for row in rows]
 
     async def _run_touched(self, context: Context) -> None:
@@ -220,7 +220,7 @@ def _change(row: RowWrite, through: str | None) -> Change:
     )
 
 
-def duplicate_key(table: FinopsTable, error: asyncpg.UniqueViolationError) -> Conflict:
+def _duplicate_key(table: FinopsTable, error: asyncpg.UniqueViolationError) -> Conflict:
     """What a unique violation says to a caller."""
     fields = next(
         (

@@ -76,15 +76,3 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         for table_map in self.table_maps.values():
             found[table_map.table] = (*found.get(table_map.table, ()), table_map)
         return found
-
-    @cached_property
-    def maps_of_finops_table(self) -> dict[str, tuple[TableMap, ...]]:
-        """Table maps by each F&O table that one of their mapped fields lives in."""
-        found: dict[str, tuple[TableMap, ...]] = {}
-        for table_map in self.table_maps.values():
-            entity = self.entities[table_map.entity]
-            sources = {entity.field[row.finops.lower()].source for row in table_map.rows if row.finops}
-            sources.add(entity.root.name)
-            for name in sorted({entity.source[source].table for source in sources}):
-                found[name] = (*found.get(name, ()), table_map)
-        return found

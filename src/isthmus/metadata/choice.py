@@ -20,7 +20,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
     symbol: str
 
 
-class Enum(msgspec.Struct, frozen=True):
+class Enum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An F&O enum, such as NoYes. Symbols compare without regard to case, as X++ does."""
 
     name: str

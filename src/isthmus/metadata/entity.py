@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import msgspec
 
-from isthmus.metadata.types import FIELD_NO_VALUE, FIELD_POSTGRES, FieldType
+from isthmus.metadata.types import FIELD_POSTGRES, FieldType
 
 
-class TableField(msgspec.Struct, frozen=True, kw_only=True):
+class TableField(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One field of an F&O table. `max_length` counts characters, None means no limit.
 
     `number_sequence` names the sequence that fills the field of a new row when it is left empty, whichever entity the
@@ -29,13 +31,8 @@ class TableField(msgspec.Struct, frozen=True, kw_only=True):
     def postgres(self) -> str:
         return FIELD_POSTGRES[self.type]
 
-    @property
-    def no_value(self) -> str:
-        """SQL literal of "no value", the column's default."""
-        return FIELD_NO_VALUE[self.type]
 
-
-class FinopsTable(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class FinopsTable(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
     """An F&O table. Every one also has RecId, and DataAreaId when company-specific; neither is listed in `fields`.
 
     `unique_indexes` list field names; DataAreaId leads every index of a company-specific table unnamed.
@@ -49,13 +46,10 @@ class FinopsTable(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     label: str = ""
     solution: str = ""
 
-    @property
+    @cached_property
     def field(self) -> dict[str, TableField]:
         """Fields by lower-case name."""
-        found: dict[str, TableField] | None = self.__dict__.get("_field")
-        if found is None:
-            found = self.__dict__["_field"] = {field.name.lower(): field for field in self.fields}
-        return found
+        return {field.name.lower(): field for field in self.fields}
 
     @property
     def relation(self) -> str:
@@ -63,7 +57,7 @@ class FinopsTable(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self.name.lower()
 
 
-class DataSource(msgspec.Struct, frozen=True, kw_only=True):
+class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One data source of an entity: a table, and how its row is joined to the row of its parent source.
 
     The first source of an entity is its root and has no parent. `on` pairs are (field of this table, field of the
@@ -84,7 +78,7 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True):
     created: bool = True
 
 
-class EntityField(msgspec.Struct, frozen=True, kw_only=True):
+class EntityField(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One field of a data entity: its public name and the field of the data source it reads and writes.
 
     `mandatory` fields must have a value on create. `number_sequence` names the sequence that fills the field when it is
@@ -107,7 +101,7 @@ class EntityField(msgspec.Struct, frozen=True, kw_only=True):
         return self.name.lower()
 
 
-class EntityRelation(msgspec.Struct, frozen=True, kw_only=True):
+class EntityRelation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A navigation property: `on` pairs are (field of this entity, field of the related entity)."""
 
     name: str
@@ -116,7 +110,7 @@ class EntityRelation(msgspec.Struct, frozen=True, kw_only=True):
     on: tuple[tuple[str, str], ...]
 
 
-class Entity(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class Entity(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
     """A data entity, public on OData as the entity set `collection`.
 
     `keys` are field names, `dataAreaId` among them when `company_specific`. `ranges` are X++ query ranges that every
@@ -135,15 +129,12 @@ class Entity(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     read_only: bool = False
     solution: str = ""
 
-    @property
+    @cached_property
     def field(self) -> dict[str, EntityField]:
         """Fields by lower-case name: field names of maps are written in capitals."""
-        found: dict[str, EntityField] | None = self.__dict__.get("_field")
-        if found is None:
-            found = self.__dict__["_field"] = {field.name.lower(): field for field in self.fields}
-        return found
+        return {field.name.lower(): field for field in self.fields}
 
-    @property
+    @cached_property
     def source(self) -> dict[str, DataSource]:
         """Data sources by name."""
         return {source.name: source for source in self.data_sources}
@@ -158,7 +149,7 @@ class Entity(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self.aot_name.lower()
 
 
-class NumberSequence(msgspec.Struct, frozen=True, kw_only=True):
+class NumberSequence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A number sequence: `format` holds one run of `#` that is replaced by the padded number, as in `US-######`.
 
     A company-specific sequence counts per legal entity.

@@ -113,38 +113,9 @@ def _field_mapping(path: Path, number: int, row: Any) -> FieldMapping:
 
 def _convert(path: Path, value: Any, to: type[T], where: str = "") -> T:
     try:
-        _refuse_unknown_keys(value, to)
         return msgspec.convert(value, to)
-    except (msgspec.ValidationError, TypeError) as error:
+    except msgspec.ValidationError as error:
         raise _invalid(path, f"{where}: {error}" if where else str(error)) from None
-
-
-def _refuse_unknown_keys(value: Any, to: Any, at: str = "$") -> None:
-    """A misspelt key would silently be a default; msgspec refuses unknown keys only for structs that ask for it."""
-    if isinstance(value, list):
-        item = next((argument for argument in getattr(to, "__args__", ()) if argument is not Ellipsis), None)
-        if item is not None and isinstance(item, type) and issubclass(item, msgspec.Struct):
-            for index, element in enumerate(value):
-                _refuse_unknown_keys(element, item, f"{at}[{index}]")
-        return
-    if not isinstance(value, dict) or not isinstance(to, type) or not issubclass(to, msgspec.Struct):
-        return
-    types = _field_types(to)
-    for key, element in value.items():
-        if key not in types:
-            raise TypeError(f"Object contains unknown field `{key}` - at `{at}`")
-        if isinstance(element, list | dict):
-            _refuse_unknown_keys(element, types[key], f"{at}.{key}")
-
-
-_FIELD_TYPES: dict[type[msgspec.Struct], dict[str, Any]] = {}
-
-
-def _field_types(to: type[msgspec.Struct]) -> dict[str, Any]:
-    found = _FIELD_TYPES.get(to)
-    if found is None:
-        found = _FIELD_TYPES[to] = {field.name: field.type for field in msgspec.structs.fields(to)}
-    return found
 
 
 def _invalid(path: Path, what: str) -> Rejected:

@@ -9,7 +9,7 @@ import msgspec
 CascadeType = Literal["NoCascade", "Cascade", "Active", "UserOwned", "RemoveLink", "Restrict"]
 
 
-class Cascade(msgspec.Struct, frozen=True):
+class Cascade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What happens to referencing rows when the referenced row is assigned, deleted, merged, reparented, shared."""
 
     assign: CascadeType = "NoCascade"
@@ -36,7 +36,7 @@ class OneToMany(msgspec.Struct, frozen=True, kw_only=True):
     cascade: Cascade = Cascade()
 
 
-class ManyToMany(msgspec.Struct, frozen=True, kw_only=True):
+class ManyToMany(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A many-to-many relationship with its intersect table; each side has a collection-valued navigation property."""
 
     schema_name: str

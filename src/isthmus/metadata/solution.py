@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Solution(msgspec.Struct, frozen=True, kw_only=True):
+class Solution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One solution: the folder it lives in is `name`; `packages` are the names of the published solutions it covers."""
 
     name: str

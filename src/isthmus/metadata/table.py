@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import msgspec
@@ -15,7 +15,7 @@ RequiredLevel = Literal["None", "Recommended", "ApplicationRequired", "SystemReq
 Ownership = Literal["UserOwned", "OrganizationOwned", "BusinessOwned", "None"]
 
 
-class Column(msgspec.Struct, frozen=True, kw_only=True):
+class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One column of a Dataverse table.
 
     `max_length` counts characters; `precision` counts decimals; `min`/`max` bound numbers; `targets` are the tables a
@@ -69,14 +69,14 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         return f"_{self.name}_value" if self.type.is_lookup else self.name
 
 
-class AlternateKey(msgspec.Struct, frozen=True):
+class AlternateKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An alternate key: columns of the table (lookups included) whose values identify one row."""
 
     name: str
     columns: tuple[str, ...]
 
 
-class Table(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class Table(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
     """A Dataverse table.
 
     `company_column` names the lookup to cdm_company of a company-specific table; None means the table is global.
@@ -95,13 +95,10 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     keys: tuple[AlternateKey, ...] = ()
     solution: str = ""
 
-    @property
+    @cached_property
     def column(self) -> dict[str, Column]:
         """Columns by logical name."""
-        found: dict[str, Column] | None = self.__dict__.get("_column")
-        if found is None:
-            found = self.__dict__["_column"] = {column.name: column for column in self.columns}
-        return found
+        return {column.name: column for column in self.columns}
 
 
 Derived = TypeVar("Derived")

@@ -27,7 +27,7 @@ ARROWS: dict[str, SyncDirection] = {
 """Arrows as the mapping form shows them, F&O on the left; the doubled ones carry a transform."""
 
 
-class Transform(msgspec.Struct, frozen=True, kw_only=True):
+class Transform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What happens to a value on its way: at most one of a value map and a default.
 
     `value_map`: F&O value -> Dataverse value, both as text. `default`: used when the source has no value, and as a
@@ -63,7 +63,7 @@ class FieldMapping(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.direction & SyncDirection.DATAVERSE_TO_FINOPS)
 
 
-class Example(msgspec.Struct, frozen=True, kw_only=True):
+class Example(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A record of one half and the counterpart expected on the other: documentation and test of the map."""
 
     finops: dict[str, Any] | None = None
@@ -71,7 +71,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     to: str = "dataverse"
 
 
-class TableMap(msgspec.Struct, frozen=True, kw_only=True):
+class TableMap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One version of a table map.
 
     `name` is `<entity set> - <entity label>`; `integration_key` lists columns or lookup paths of the Dataverse table

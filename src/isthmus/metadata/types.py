@@ -40,6 +40,16 @@ class ColumnType(StrEnum):
         return self in (ColumnType.PICKLIST, ColumnType.STATE, ColumnType.STATUS)
 
     @property
+    def is_number(self) -> bool:
+        """Whether the column holds a number."""
+        return self.is_decimal or self in (ColumnType.INTEGER, ColumnType.BIG_INT, ColumnType.DOUBLE)
+
+    @property
+    def is_decimal(self) -> bool:
+        """Whether the column holds decimal digits, of which none may be lost on the way."""
+        return self in (ColumnType.DECIMAL, ColumnType.MONEY)
+
+    @property
     def is_text(self) -> bool:
         """Whether the column holds text."""
         return self in (ColumnType.STRING, ColumnType.MEMO)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from isthmus.query.literals import mismatch
-from isthmus.query.model import NUMBERS, Expression, Function, Kind, Path, Value
+from isthmus.query.model import NUMBERS, Expression, Function, Kind, Operator, Path, Value
 
 DAYS = frozenset({Kind.DATE, Kind.TIMESTAMP})
 """Kinds that have a day, and compare with one another."""
+
+MIRRORED: dict[Operator, Operator] = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
+"""The operator that says the same of both sides exchanged."""
 
 
 def check_comparable(left: Expression, right: Expression, operator: str) -> None:
@@ -24,6 +27,7 @@ def check_comparable(left: Expression, right: Expression, operator: str) -> None
 
 
 def described(expression: Expression) -> str:
+    """What a message calls an expression: the column, the function or the value, and its kind."""
     if isinstance(expression, Path):
         return f"the column {expression.column.name} ({expression.kind})"
     if isinstance(expression, Function):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID
 
@@ -115,13 +116,10 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     primary_name: str | None = None
     set_name: str = ""
 
-    @property
+    @cached_property
     def physical(self) -> Mapping[str, QueryColumn]:
         """Columns by physical name."""
-        found: Mapping[str, QueryColumn] | None = self.__dict__.get("_physical")
-        if found is None:
-            found = self.__dict__["_physical"] = {column.physical: column for column in self.columns.values()}
-        return found
+        return {column.physical: column for column in self.columns.values()}
 
 
 Relations = Mapping[str, Relation]
@@ -185,10 +183,13 @@ class Function(msgspec.Struct, frozen=True):
 Expression = Path | Value | Function | CallerValue
 
 
-class Comparison(msgspec.Struct, frozen=True):
-    """Two values compared: eq, ne, gt, ge, lt, le."""
+Operator = Literal["eq", "ne", "gt", "ge", "lt", "le"]
 
-    operator: Literal["eq", "ne", "gt", "ge", "lt", "le"]
+
+class Comparison(msgspec.Struct, frozen=True):
+    """Two values compared."""
+
+    operator: Operator
     left: Expression
     right: Expression
 

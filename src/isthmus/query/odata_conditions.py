@@ -9,7 +9,7 @@ from typing import Literal as OneOf
 import msgspec
 
 from isthmus.errors import Rejected
-from isthmus.query.comparable import check_comparable, described
+from isthmus.query.comparable import MIRRORED, check_comparable, described
 from isthmus.query.dataverse_functions import NAMESPACE
 from isthmus.query.functions import FUNCTIONS, TEXT_MATCHES, WHOLE
 from isthmus.query.literals import NATURAL, Literal, mismatch, symbol_key, text_of, value_of
@@ -27,6 +27,7 @@ from isthmus.query.model import (
     Match,
     Navigation,
     Not,
+    Operator,
     Or,
     Order,
     Path,
@@ -51,9 +52,6 @@ from isthmus.query.odata_syntax import (
     PathSyntax,
     Syntax,
 )
-
-Operator = OneOf["eq", "ne", "gt", "ge", "lt", "le"]
-_MIRRORED: dict[Operator, Operator] = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
 
 
 class ConditionBinder:
@@ -127,7 +125,7 @@ class ConditionBinder:
 
     def _comparison(self, operator: Operator, left: Syntax, right: Syntax) -> Condition:
         if _is_given(left) and not _is_given(right):
-            left, right, operator = right, left, _MIRRORED[operator]
+            left, right, operator = right, left, MIRRORED[operator]
         if self._is_condition(left):
             return self._condition_compared(operator, left, right)
         expression = self.expression(left)
@@ -191,13 +189,7 @@ class ConditionBinder:
         for item in items:
             node = self._resolved(item)
             if isinstance(node, Literal):
-                values.append(
-                    value_of(
-                        node,
-                        left.kind,
-                        column,
-                    )
-                )
+                values.append(value_of(node, left.kind, column))
             elif isinstance(node, Constant) and node.value is None:
                 conditions.append(Comparison("eq", left, Value(None, left.kind)))
             else:

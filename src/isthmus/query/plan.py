@@ -87,7 +87,7 @@ def compile_query(
     if after is not None:
         conditions.append(_after(writer, keys, after))
     selected = ", ".join([record, *(f"({key.sql})::text" for key in keys)])
-    text = f"select {selected} from {writer.source(relation, alias)}{_where(conditions)}"  # noqa: S608
+    text = f"select {selected} from {writer.source(relation, alias)}{_where(conditions)}"  # noqa: S608  # names
     text += f" order by {', '.join(map(_order_sql, keys))}"
     if query.skip is not None and after is None:
         text += f" offset {writer.bind(_literal_binding(query.skip), 'bigint')}"
@@ -115,7 +115,7 @@ def compile_by_key(query: Query, relations: Relations, wire: WireOptions, key: t
     alias = writer.new_alias()
     record, _ = _record(writer, wire, query, relation, alias)
     conditions = [_fixed(writer, relation, name, slot, alias) for slot, name in enumerate(key)]
-    text = f"select {record} from {writer.source(relation, alias)}{_where(conditions)}"  # noqa: S608
+    text = f"select {record} from {writer.source(relation, alias)}{_where(conditions)}"  # noqa: S608  # names
     return Plan(sql=text, bindings=tuple(bindings), select_list=select_list(query, relations, wire))
 
 
@@ -174,7 +174,7 @@ def _expanded(writer: SqlWriter, wire: WireOptions, expand: Expand, alias: str) 
     record, _ = _record(writer, wire, expand.query, target, related)
     source, where = writer.related(expand.navigation, alias, related)
     if not expand.navigation.many:
-        return f"coalesce((select {record} from {source} where {where} limit 1), 'null')"  # noqa: S608
+        return f"coalesce((select {record} from {source} where {where} limit 1), 'null')"  # noqa: S608  # names
     if expand.query.where is not None:
         where += f" and {writer.condition(expand.query.where, related)}"
     order = ", ".join(map(_order_sql, _order_keys(writer, target, expand.query.order, related)))
@@ -185,8 +185,8 @@ def _expanded(writer: SqlWriter, wire: WireOptions, expand: Expand, alias: str) 
         tail += f" limit least({writer.bind(_literal_binding(expand.query.top), 'bigint')}, {MAX_EXPANDED_ROWS})"
     else:
         tail += f" limit {MAX_EXPANDED_ROWS}"
-    rows = f"select {record} as record from {source} where {where}{tail}"  # noqa: S608
-    return f"(select concat('[', string_agg(record, ','), ']') from ({rows}) as related)"  # noqa: S608
+    rows = f"select {record} as record from {source} where {where}{tail}"  # noqa: S608  # names
+    return f"(select concat('[', string_agg(record, ','), ']') from ({rows}) as related)"  # noqa: S608  # names
 
 
 def _expanded_count(writer: SqlWriter, expand: Expand, alias: str) -> str:
@@ -194,7 +194,7 @@ def _expanded_count(writer: SqlWriter, expand: Expand, alias: str) -> str:
     source, where = writer.related(expand.navigation, alias, related)
     if expand.query.where is not None:
         where += f" and {writer.condition(expand.query.where, related)}"
-    return f"(select count(*) from {source} where {where})"  # noqa: S608
+    return f"(select count(*) from {source} where {where})"  # noqa: S608  # names
 
 
 def _count(
@@ -207,7 +207,7 @@ def _count(
     rows = f"from {writer.source(relation, alias)}{_where(_conditions(writer, relation, query, fixed, alias))}"
     if limit is None:
         return f"select count(*) {rows}", tuple(bindings)
-    return f"select count(*) from (select {rows} limit {limit:d}) as counted", tuple(bindings)  # noqa: S608
+    return f"select count(*) from (select {rows} limit {limit:d}) as counted", tuple(bindings)  # noqa: S608  # names
 
 
 def _conditions(writer: SqlWriter, relation: Relation, query: Query, fixed: tuple[str, ...], alias: str) -> list[str]:

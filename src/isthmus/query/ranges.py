@@ -20,6 +20,7 @@ from lark.exceptions import UnexpectedToken
 from lark.lexer import Lexer
 
 from isthmus.errors import Rejected
+from isthmus.query.comparable import MIRRORED
 from isthmus.query.literals import Literal, mismatch, value_of
 from isthmus.query.model import (
     NUMBERS,
@@ -29,6 +30,7 @@ from isthmus.query.model import (
     Kind,
     Match,
     Not,
+    Operator,
     Or,
     Path,
     Relation,
@@ -39,7 +41,6 @@ MAX_DEPTH = 64
 MAX_TERMS = 2_000
 MAX_CHARACTERS = 65_536
 
-Operator = OneOf["eq", "ne", "gt", "ge", "lt", "le"]
 _OPERATORS: dict[str, Operator] = {
     "==": "eq",
     "=": "eq",
@@ -50,7 +51,6 @@ _OPERATORS: dict[str, Operator] = {
     "<": "lt",
     "<=": "le",
 }
-_MIRRORED: dict[Operator, Operator] = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
 
 _TOKEN = re.compile(
     r"""
@@ -262,7 +262,7 @@ class _Binder:
 
     def _comparison(self, operator: Operator, left: _Node, right: _Node) -> Condition:
         if not isinstance(left, _Field) and isinstance(right, _Field):
-            left, right, operator = right, left, _MIRRORED[operator]
+            left, right, operator = right, left, MIRRORED[operator]
         if not isinstance(left, _Field):
             raise mismatch("A range compares a field with a value.")
         path = self._path(left)

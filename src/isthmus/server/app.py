@@ -8,11 +8,11 @@ anything else          the local issuer
 
 from __future__ import annotations
 
-import time
 import uuid
 
 import msgspec
 
+from isthmus.clock import monotonic
 from isthmus.config import Settings
 from isthmus.server.authentication import Authenticator, Unauthenticated
 from isthmus.server.environment import Environment
@@ -73,9 +73,9 @@ class Application:
         await answer(send, 401, body, headers)
 
     async def _health(self, send: Send) -> None:
-        if time.monotonic() >= self._health_until:
+        if monotonic() >= self._health_until:
             self._healthy = await self._environment.ready()
-            self._health_until = time.monotonic() + HEALTH_SECONDS
+            self._health_until = monotonic() + HEALTH_SECONDS
         status, word = (200, b"ready") if self._healthy else (503, b"not ready")
         await answer(send, status, b'{"status":"%s"}' % word, [(b"cache-control", b"no-store")])
 

@@ -122,7 +122,7 @@ class Issuer:
         raise Refusal("unsupported_grant_type", 70003, f"grant_type {grant!r} is not one of those offered here.")
 
     def _client_credentials(self, request: Request, form: Mapping[str, str]) -> Response:
-        client_id, secret = _client_credentials(request, form)
+        client_id, secret = _client_and_secret(request, form)
         address = client_address(request.scope)
         self._check_attempts(client_id, address)
         application = self._tokens.identities.verify_secret(client_id, secret)
@@ -250,7 +250,7 @@ async def _form(request: Request) -> dict[str, str]:
         ) from None
 
 
-def _client_credentials(request: Request, form: Mapping[str, str]) -> tuple[str, str]:
+def _client_and_secret(request: Request, form: Mapping[str, str]) -> tuple[str, str]:
     """Client id and secret from the form, or from HTTP Basic authentication (RFC 6749, 2.3.1)."""
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":

@@ -16,10 +16,7 @@ from typing import Any
 import msgspec
 
 from isthmus.errors import Rejected
-from isthmus.query.quoting import quote_identifier, quote_literal
-
-MAX_IDENTIFIER_BYTES = 63
-"""PostgreSQL's limit; it cuts longer names silently, so that two of them may meet."""
+from isthmus.query.quoting import MAX_IDENTIFIER_BYTES, quote_identifier, quote_literal
 
 WIDER_TYPES: dict[str, frozenset[str]] = {
     "smallint": frozenset({"integer", "bigint", "numeric", "double precision", "text"}),

@@ -11,7 +11,7 @@ from typing import Any, Self
 import asyncpg
 
 from isthmus.errors import Unavailable
-from isthmus.store.transaction import LOST
+from isthmus.store.transaction import NO_CONNECTION
 
 Connection = asyncpg.pool.PoolConnectionProxy
 
@@ -58,7 +58,7 @@ async def fetch(pool: asyncpg.Pool, sql: str, *arguments: Any) -> list[Any]:
     """Run one statement by itself; its rows. Unavailable when the database does not answer."""
     try:
         rows: list[Any] = await pool.fetch(sql, *arguments)
-    except (*LOST, TimeoutError, asyncpg.TooManyConnectionsError, asyncpg.InterfaceError) as error:
+    except NO_CONNECTION as error:
         if isinstance(error, ValueError):
             raise  # the driver's complaint about an argument, which is an InterfaceError too
         raise Unavailable(f"The database does not answer: {error}. The same request may be sent again.") from error
@@ -76,5 +76,5 @@ async def _open(dsn: str, size: int, name: str) -> asyncpg.Pool:
             max_cacheable_statement_size=1024 * 128,
             server_settings={**SESSION_SETTINGS, "application_name": name},
         )
-    except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+    except NO_CONNECTION as error:
         raise Unavailable(f"The database of {name} does not answer: {error}. Start it, then try again.") from error

@@ -16,7 +16,7 @@ import msgspec
 
 from isthmus.errors import Unavailable
 from isthmus.observe import log
-from isthmus.store.transaction import LOST
+from isthmus.store.transaction import DRIVER_ERRORS, NO_CONNECTION
 
 FENCE = "insert into isthmus.decision (gid, outcome) values ($1, 'aborted') on conflict (gid) do nothing"
 OUTCOME = "select outcome from isthmus.decision where gid = $1"
@@ -81,7 +81,7 @@ class Recovery:
         for half, pool in self._pools.items():
             try:
                 records = await pool.fetch(PREPARED, self._prefix)
-            except (*LOST, asyncpg.InterfaceError, TimeoutError) as error:
+            except NO_CONNECTION as error:
                 log.warning("recovery_half_away", half=half, error=str(error))
                 continue
             for record in records:
@@ -89,7 +89,7 @@ class Recovery:
                     continue
                 try:
                     outcome = await self.resolve(record["gid"])
-                except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, Unavailable) as error:
+                except (*DRIVER_ERRORS, Unavailable) as error:
                     log.warning("recovery_postponed", gid=record["gid"], error=str(error))
                     continue
                 resolved += 1

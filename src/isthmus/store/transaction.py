@@ -23,6 +23,12 @@ LOST = (
 )
 """What the driver raises when the connection is gone: whether the statement took effect is then not known."""
 
+NO_CONNECTION = (*LOST, asyncpg.TooManyConnectionsError, asyncpg.InterfaceError)
+"""What the driver raises when it has no connection to send a statement on, or loses the one it has."""
+
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""Everything that the driver raises, a refusal by the database as well as the loss of a connection."""
+
 
 class Transaction:
     """A transaction and the connection it runs on. Not to be used by two tasks at once."""
@@ -38,9 +44,14 @@ class Transaction:
         try:
             self._connection = await self._pool.acquire(timeout=30)
             await self._connection.execute("begin")
-        except (*LOST, TimeoutError, asyncpg.InterfaceError, asyncpg.TooManyConnectionsError) as error:
+        except BaseException as error:
+            # Whoever could not begin, or was cancelled meanwhile, does not close.
             await self.close()
-            raise Unavailable(f"The database does not answer: {error}. The same request may be sent again.") from error
+            if isinstance(error, NO_CONNECTION):
+                raise Unavailable(
+                    f"The database does not answer: {error}. The same request may be sent again."
+                ) from error
+            raise
         self.state = "open"
 
     @property
@@ -69,10 +80,11 @@ class Transaction:
     async def commit(self) -> None:
         """Commit. When the connection is lost meanwhile the outcome is not known: state `unknown`, Unavailable.
 
-        Rejected when a constraint that waited for the end of the transaction is broken: nothing is committed then.
+        Rejected when a constraint that waited for the end of the transaction is broken, Bug when a statement in it
+        has failed before: nothing is committed then.
         """
         try:
-            await self.connection.execute("commit")
+            self._check_done("COMMIT", await self.connection.execute("commit"))
         except asyncpg.IntegrityConstraintViolationError as error:
             raise _constraint_broken(error) from error
         except (*LOST, asyncpg.InterfaceError) as error:
@@ -85,10 +97,13 @@ class Transaction:
         self.state = "ended"
 
     async def prepare(self, gid: str) -> None:
-        """First phase: PREPARE TRANSACTION. Deferred constraints are checked here: Rejected when one is broken."""
+        """First phase: PREPARE TRANSACTION. Deferred constraints are checked here: Rejected when one is broken.
+
+        Bug when a statement of the transaction has failed before; nothing is prepared then.
+        """
         self.gid = gid
         try:
-            await self.connection.execute(f"prepare transaction '{gid}'")
+            self._check_done("PREPARE TRANSACTION", await self.connection.execute(f"prepare transaction '{gid}'"))
         except asyncpg.IntegrityConstraintViolationError as error:
             raise _constraint_broken(error) from error
         except (*LOST, asyncpg.InterfaceError) as error:
@@ -107,7 +122,7 @@ class Transaction:
         self.state = "ended"
 
     async def close(self) -> None:
-        """Roll back what is still open and give the connection back. Never raises for a lost connection."""
+        """Roll back what is still open and give the connection back. Never raises for the connection's sake."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -116,13 +131,26 @@ class Transaction:
                 await connection.execute("rollback")
             elif self.state == "unknown":
                 connection.terminate()
-        except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, asyncio.CancelledError):
+        except DRIVER_ERRORS:
             with suppress(asyncpg.InterfaceError):
                 connection.terminate()
+        except asyncio.CancelledError:
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
+            raise
         finally:
             if self.state == "open":
                 self.state = "ended"
-            await self._pool.release(connection)
+            # The pool refuses a connection that it has just found lost. A save that stands must not be reported as
+            # failed for that.
+            with suppress(*DRIVER_ERRORS):
+                await self._pool.release(connection)
+
+    def _check_done(self, wanted: str, tag: str) -> None:
+        """Of a transaction in which a statement has failed, PostgreSQL makes a ROLLBACK and reports no error."""
+        if tag != wanted:
+            self.state = "ended"
+            raise Bug(f"{wanted} became {tag}, because a statement of the transaction had failed. Nothing was saved.")
 
     def _lose(self, error: Exception) -> None:
         """Note that the connection is gone; any other complaint of the driver is raised as it is."""

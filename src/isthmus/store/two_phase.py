@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from isthmus.errors import Rejected, Retriable, Unavailable
+from isthmus.errors import Bug, Rejected, Retriable, Unavailable
 from isthmus.observe import log
 from isthmus.store.crash_points import crash_point
-from isthmus.store.transaction import LOST, Transaction
+from isthmus.store.transaction import DRIVER_ERRORS, Transaction
 
 RECORD_DECISION = "insert into isthmus.decision (gid, outcome) values ($1, 'committed')"
 
@@ -35,7 +35,7 @@ async def commit_both(origin: Transaction, partner: Transaction, gid: str, resol
         await origin.commit()
     except Unavailable:
         await _settle_unknown(gid, resolve)
-    except (Rejected, asyncpg.PostgresError):
+    except (Rejected, Bug, asyncpg.PostgresError):
         await _undo_partner(partner, gid)
         raise
     crash_point("after_decision")
@@ -50,7 +50,7 @@ async def _prepare(origin: Transaction, partner: Transaction, gid: str) -> None:
     prepared, recorded = await asyncio.gather(
         partner.prepare(gid), origin.run(RECORD_DECISION, gid), return_exceptions=True
     )
-    if recorded is None or isinstance(recorded, str):
+    if isinstance(recorded, str):
         if prepared is None:
             return
         raise prepared
@@ -70,7 +70,7 @@ async def _settle_unknown(gid: str, resolve: Resolve) -> None:
         try:
             if await resolve(gid) == "committed":
                 return
-        except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, Unavailable):
+        except (*DRIVER_ERRORS, Unavailable):
             await asyncio.sleep(pause)
             continue
         raise Retriable(
@@ -91,7 +91,7 @@ async def _undo_partner(partner: Transaction, gid: str) -> None:
         await partner.rollback_prepared()
     except asyncpg.UndefinedObjectError:
         partner.state = "ended"  # recovery, which has fenced this save, was quicker
-    except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+    except DRIVER_ERRORS as error:
         partner.state = "unknown"
         log.warning("partner_rollback_deferred", gid=gid, error=str(error))
 
@@ -102,7 +102,7 @@ async def _finish_partner(partner: Transaction, gid: str) -> bool:
         await partner.commit_prepared()
     except asyncpg.UndefinedObjectError:
         partner.state = "ended"  # recovery, in this or another process, was quicker
-    except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+    except DRIVER_ERRORS as error:
         partner.state = "unknown"
         log.warning("partner_commit_deferred", gid=gid, error=str(error))
         return False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
 from isthmus.apps.message import Message, Row
+from isthmus.dataverse.behaviour.business_units import OWNER_TEAM
 from isthmus.errors import Rejected
 from isthmus.ids import new_row_id
 from isthmus.metadata.table import Table
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 COMPANY = "cdm_company"
 OWNING_TEAM = "cdm_defaultowningteam"
-TEAM_TYPE_OWNER = 0
 
 
 async def give_owning_teams(context: Context, message: Message) -> None:
@@ -36,9 +36,7 @@ async def give_owning_teams(context: Context, message: Message) -> None:
     for row in new:
         code = row.values.get("cdm_companycode") or row.values.get("cdm_name") or "company"
         unit = Row(id=new_row_id(), values={"name": code, "parentbusinessunitid": root})
-        team = Row(
-            id=new_row_id(), values={"name": f"{code} DW", "businessunitid": unit.id, "teamtype": TEAM_TYPE_OWNER}
-        )
+        team = Row(id=new_row_id(), values={"name": f"{code} DW", "businessunitid": unit.id, "teamtype": OWNER_TEAM})
         units.append(unit)
         teams.append(team)
         row.values[OWNING_TEAM] = team.id

@@ -9,12 +9,11 @@ from __future__ import annotations
 from uuid import UUID
 
 from isthmus.apps.message import Row
-from isthmus.dataverse.schema import sql_name
+from isthmus.dataverse.rows import present
 from isthmus.dataverse.system_users import Fetch
 from isthmus.errors import NotFound, Rejected
 from isthmus.metadata.catalog import Catalog
-from isthmus.metadata.table import Column, Table
-from isthmus.query.quoting import quote_identifier
+from isthmus.metadata.table import Column, Table, per_table
 
 
 def missing_target(table: Table, column: Column, target: str, row_id: object) -> NotFound:
@@ -57,15 +56,11 @@ async def check_polymorphic_lookups(catalog: Catalog, table: Table, rows: list[R
             await _lock_targets(catalog.table(target), table, column, ids, fetch)
 
 
+@per_table
 def _polymorphic(table: Table) -> tuple[Column, ...]:
-    found: tuple[Column, ...] | None = table.__dict__.get("_polymorphic")
-    if found is None:
-        found = table.__dict__["_polymorphic"] = tuple(
-            column
-            for column in table.columns
-            if column.is_stored and column.is_polymorphic and column.name != "ownerid"
-        )
-    return found
+    return tuple(
+        column for column in table.columns if column.is_stored and column.is_polymorphic and column.name != "ownerid"
+    )
 
 
 def _check_target(table: Table, column: Column, kind: str) -> None:
@@ -83,21 +78,12 @@ async def _find_tables(catalog: Catalog, column: Column, ids: set[UUID], fetch: 
     found: dict[UUID, str] = {}
     for target in column.targets:
         if target in catalog.tables:
-            for row_id in await _present(catalog.tables[target], ids - found.keys(), fetch, lock=""):
+            for row_id in await present(catalog.tables[target], ids - found.keys(), fetch):
                 found[row_id] = target
     return found
 
 
 async def _lock_targets(target: Table, table: Table, column: Column, ids: set[UUID], fetch: Fetch) -> None:
-    missing = ids - await _present(target, ids, fetch, lock="for key share")
+    missing = ids - await present(target, ids, fetch, lock="for key share")
     if missing:
         raise missing_target(table, column, target.logical_name, min(missing))
-
-
-async def _present(target: Table, ids: set[UUID], fetch: Fetch, *, lock: str) -> set[UUID]:
-    key = quote_identifier(target.primary_id)
-    rows = await fetch(
-        f"select {key} from {sql_name(target)} where {key} = any($1::uuid[]) order by {key} {lock}",  # noqa: S608
-        sorted(ids),
-    )
-    return {row[0] for row in rows}

@@ -16,8 +16,9 @@ from isthmus.dataverse.behaviour.names import compose_name, needed_for_names
 from isthmus.dataverse.behaviour.owners import reassign_rows
 from isthmus.dataverse.behaviour.states import keep_states_consistent, needed_for_states
 from isthmus.dataverse.cascade import cascade_assign
+from isthmus.dataverse.refusals import row_not_found
 from isthmus.dataverse.rows import Columns, as_json, lock_sql, update_sql
-from isthmus.errors import Conflict, NotFound
+from isthmus.errors import Conflict
 from isthmus.metadata.table import Table
 
 if TYPE_CHECKING:
@@ -63,12 +64,7 @@ async def read_before(app: DataverseApp, context: Context, table: Table, rows: l
     for row in rows:
         row.before = images.get(row.id)
         if row.before is None:
-            raise NotFound(
-                f"Entity '{table.logical_name}' With Id = {row.id} Does Not Exist",
-                code="row_not_found",
-                table=table.logical_name,
-                id=str(row.id),
-            )
+            raise row_not_found(table, row.id)
         if row.version is not None and row.version != row.before.get("versionnumber"):
             raise Conflict(
                 f"The version of the existing record doesn't match the version given for row {row.id} of table "

@@ -1,7 +1,7 @@
 """The Web API as an ASGI callable: one request, one straight line of named stages.
 
-parse -> plan -> main -> shape for reads; parse -> main -> sync -> shape -> commit for writes. Each is timed into the
-`Server-Timing` header.
+parse -> plan -> main -> shape for reads; parse -> main -> sync -> shape -> commit for writes (shape before sync where
+the answer does not show the row). Each is timed into the `Server-Timing` header.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from isthmus.dataverse.webapi.csdl import metadata_document
 from isthmus.dataverse.webapi.definitions_service import ROOTS, Definitions, read_definitions
 from isthmus.dataverse.webapi.errors import wire_error
 from isthmus.dataverse.webapi.functions import function_named
-from isthmus.dataverse.webapi.reading import no_such_segment, read
+from isthmus.dataverse.webapi.reading import read
 from isthmus.dataverse.webapi.request import Request
+from isthmus.dataverse.webapi.row_keys import no_such_segment
 from isthmus.dataverse.webapi.service import Service
 from isthmus.dataverse.webapi.writing import method_not_allowed, write
 from isthmus.errors import Conflict, IsthmusError
@@ -97,11 +98,6 @@ class WebApi(ODataRoot[Request]):
                 "value": [{"name": name, "kind": "EntitySet", "url": name} for name in sets],
             }
         )
-
-
-def _with_partner(answer: Answer) -> Answer:
-    """Say that the partner half shows the save a moment later: recovery finishes its commit."""
-    return Answer(answer.status, (*answer.headers, (b"isthmus-partner", b"deferred")), answer.body)
 
 
 def _lost_race(request: Request, error: Conflict) -> bool:

@@ -9,16 +9,14 @@ from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
 from isthmus.apps.message import Message, Row
 from isthmus.apps.odata_answer import Answer, json_answer, no_content
-from isthmus.dataverse.alternate_keys import find_by_keys
-from isthmus.dataverse.schema import sql_name
+from isthmus.dataverse.rows import present
 from isthmus.dataverse.webapi.deep_insert import insert, resolve_references
 from isthmus.dataverse.webapi.payload import Payload, decode_body, read_payload
 from isthmus.dataverse.webapi.request import Request
-from isthmus.dataverse.webapi.row_keys import RowKey, key_of_address
+from isthmus.dataverse.webapi.row_keys import RowKey, find_ids, key_of_address, require_ids
 from isthmus.dataverse.webapi.service import Service
-from isthmus.errors import NotFound, Rejected
+from isthmus.errors import Rejected
 from isthmus.metadata.table import Table
-from isthmus.query.quoting import quote_identifier
 
 MAX_TARGETS = 1000
 """Rows of one message."""
@@ -40,16 +38,9 @@ async def run_bulk(service: Service, context: Context, request: Request, table: 
         }
         return json_answer(body)
     if message == UPDATE:
-        ids = await _ids_of(service, context, table, payloads)
-        missing = next((payload for row_id, payload in zip(ids, payloads, strict=True) if row_id is None), None)
-        if missing is not None:
-            raise NotFound(
-                f"A record with the specified key values does not exist in {table.logical_name} entity: "
-                f"{missing.address}.",
-                code="key_row_not_found",
-                table=table.logical_name,
-            )
-        await _update(service, context, table, [(row_id, p) for row_id, p in zip(ids, payloads, strict=True) if row_id])
+        keys = _keys(service, table, payloads)
+        ids = await require_ids(keys, context.transaction.rows)
+        await _update(service, context, table, list(zip(ids, payloads, strict=True)))
     else:
         await _upsert(service, context, table, payloads)
     return no_content()
@@ -67,24 +58,12 @@ def _targets(service: Service, request: Request, table: Table) -> list[Payload]:
     return [read_payload(service.catalog, table, target) for target in targets]
 
 
-async def _ids_of(service: Service, context: Context, table: Table, payloads: list[Payload]) -> list[UUID | None]:
-    """The id that each row gives, or that its alternate key finds; None where its key finds no row.
-
-    The values of keys become values of the rows, for those that will be created.
-    """
-    ids: list[UUID | None] = []
-    by_columns: dict[frozenset[str], list[int]] = {}
+def _keys(service: Service, table: Table, payloads: list[Payload]) -> list[RowKey]:
+    """The key that each row gives; its values become values of the row, for those that will be created."""
     keys = [_key_of(service, table, payload) for payload in payloads]
-    for number, key in enumerate(keys):
-        ids.append(key.id)
-        if key.id is None:
-            by_columns.setdefault(frozenset(key.values), []).append(number)
-    for numbers in by_columns.values():
-        found = await find_by_keys(table, [keys[number].values for number in numbers], context.transaction.rows)
-        for number, row_id in zip(numbers, found, strict=True):
-            ids[number] = row_id
-            payloads[number].values.update(keys[number].values)
-    return ids
+    for key, payload in zip(keys, payloads, strict=True):
+        payload.values.update(key.values)
+    return keys
 
 
 def _key_of(service: Service, table: Table, payload: Payload) -> RowKey:
@@ -118,24 +97,30 @@ async def _update(service: Service, context: Context, table: Table, given: list[
     rows: list[Row] = []
     for row_id, payload in given:
         if payload.is_deep:
-            raise Rejected("An update can't create or link other rows.", code="payload_property")
-        await resolve_references(context, service.relations, payload)
+            raise Rejected(
+                "An update can't create or link other rows: send them as requests of their own.",
+                code="payload_property",
+                table=table.logical_name,
+            )
         rows.append(Row(id=row_id, values=payload.values))
     if len({row.id for row in rows}) < len(rows):
-        raise Rejected("A row stands twice among the targets: give each row once.", code="payload_property")
-    if rows:
-        message = Message(operation=Operation.UPDATE, table=table.logical_name, rows=rows)
-        await context.app.execute(context, message)
+        raise Rejected(
+            "A row stands twice among the targets: give each row once.",
+            code="payload_property",
+            table=table.logical_name,
+        )
+    await resolve_references(context, service.relations, [payload for _, payload in given])
+    await context.app.execute(context, Message(operation=Operation.UPDATE, table=table.logical_name, rows=rows))
 
 
 async def _upsert(service: Service, context: Context, table: Table, payloads: list[Payload]) -> None:
     """Rows whose address finds a row are updated, the others created."""
-    ids = await _ids_of(service, context, table, payloads)
-    present = await _present(context, table, [row_id for row_id in ids if row_id is not None])
+    ids = await find_ids(_keys(service, table, payloads), context.transaction.rows)
+    there = await present(table, {row_id for row_id in ids if row_id is not None}, context.transaction.rows)
     new: list[Payload] = []
     known: list[tuple[UUID, Payload]] = []
     for row_id, payload in zip(ids, payloads, strict=True):
-        if row_id is not None and row_id in present:
+        if row_id is not None and row_id in there:
             known.append((row_id, payload))
         else:
             if row_id is not None:
@@ -144,11 +129,3 @@ async def _upsert(service: Service, context: Context, table: Table, payloads: li
     if new:
         await insert(context, service.relations, new)
     await _update(service, context, table, known)
-
-
-async def _present(context: Context, table: Table, ids: list[UUID]) -> set[UUID]:
-    sql = (
-        f"select {quote_identifier(table.primary_id)} from {sql_name(table)} "  # noqa: S608
-        f"where {quote_identifier(table.primary_id)} = any($1::uuid[])"
-    )
-    return {row[0] for row in await context.transaction.rows(sql, ids)}

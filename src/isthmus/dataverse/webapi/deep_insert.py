@@ -10,7 +10,7 @@ from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
 from isthmus.apps.message import Message, Row
 from isthmus.dataverse.webapi.payload import Payload
-from isthmus.dataverse.webapi.row_keys import key_of_address, require_id
+from isthmus.dataverse.webapi.row_keys import RowKey, key_of_address, require_ids
 from isthmus.errors import Rejected
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.relationship import OneToMany
@@ -29,8 +29,7 @@ async def insert(context: Context, relations: Relations, payloads: list[Payload]
         parents = await insert(context, relations, [parent for _, parent in pairs])
         for (payload, _), parent in zip(pairs, parents, strict=True):
             point_at(catalog, payload, relationship, parent.id)
-    for payload in payloads:
-        await resolve_references(context, relations, payload)
+    await resolve_references(context, relations, payloads)
     table = payloads[0].table
     rows = [Row(values=payload.values) for payload in payloads]
     await context.app.execute(context, Message(operation=Operation.CREATE, table=table.logical_name, rows=rows))
@@ -49,16 +48,21 @@ async def insert(context: Context, relations: Relations, payloads: list[Payload]
     return rows
 
 
-async def resolve_references(context: Context, relations: Relations, payload: Payload) -> None:
+async def resolve_references(context: Context, relations: Relations, payloads: list[Payload]) -> None:
     """Turn the addresses given for lookups into ids among the values."""
-    # A polymorphic lookup has one name per target: null under one of them must not undo an address under another.
-    for relationship, address in sorted(payload.references, key=lambda reference: reference[1] is not None):
-        if address is None:
-            point_at(context.app.catalog, payload, relationship, None)
-            continue
-        key = key_of_address(context.app.catalog, relations, address)
-        taken = leading_to(context.app.catalog, relationship, key.table)
-        point_at(context.app.catalog, payload, taken, await require_id(key, context.transaction.rows))
+    catalog = context.app.catalog
+    named: list[tuple[Payload, OneToMany, RowKey]] = []
+    # Addresses last: a polymorphic lookup has one name per target, and null under one must not undo another.
+    for payload in payloads:
+        for relationship, address in payload.references:
+            if address is None:
+                point_at(catalog, payload, relationship, None)
+            else:
+                key = key_of_address(catalog, relations, address)
+                named.append((payload, leading_to(catalog, relationship, key.table), key))
+    ids = await require_ids([key for _, _, key in named], context.transaction.rows)
+    for (payload, relationship, _), row_id in zip(named, ids, strict=True):
+        point_at(catalog, payload, relationship, row_id)
 
 
 def leading_to(catalog: Catalog, relationship: OneToMany, target: Table) -> OneToMany:
@@ -86,7 +90,7 @@ async def link(
     context: Context, relations: Relations, relationship: OneToMany, target: Any, addresses: list[str]
 ) -> None:
     """Let existing rows point at `target` by the lookup of a relationship."""
-    rows = []
+    keys = []
     referencing = context.app.catalog.table(relationship.referencing)
     for address in addresses:
         key = key_of_address(context.app.catalog, relations, address)
@@ -98,11 +102,10 @@ async def link(
                 table=referencing.logical_name,
                 column=relationship.column,
             )
-        row_id = await require_id(key, context.transaction.rows)
-        rows.append(Row(id=row_id, values=lookup_values(referencing, relationship, target)))
-    if rows:
-        message = Message(operation=Operation.UPDATE, table=referencing.logical_name, rows=rows)
-        await context.app.execute(context, message)
+        keys.append(key)
+    ids = await require_ids(keys, context.transaction.rows)
+    rows = [Row(id=row_id, values=lookup_values(referencing, relationship, target)) for row_id in ids]
+    await context.app.execute(context, Message(operation=Operation.UPDATE, table=referencing.logical_name, rows=rows))
 
 
 def point_at(catalog: Catalog, payload: Payload, relationship: OneToMany, target: UUID | int | None) -> None:

@@ -15,6 +15,7 @@ from isthmus.dataverse.webapi.definitions import (
 )
 from isthmus.dataverse.webapi.definitions_query import PLAIN, Json, Shape, one, shaped
 from isthmus.dataverse.webapi.request import Request
+from isthmus.dataverse.webapi.row_keys import no_such_segment
 from isthmus.errors import NotFound, Rejected
 from isthmus.metadata.catalog import Catalog
 from isthmus.query.literals import Literal
@@ -76,7 +77,7 @@ class Definitions:
             name = key["logicalname"].text.strip("'").lower()
             self._catalog.table(name)
             return name
-        given = (key.get("") or key.get("metadataid") or segment.arguments[0]).text.strip("'").lower()  # type: ignore[index]
+        given = next(iter(key.values())).text.strip("'").lower()
         if given not in self._names:
             raise NotFound(f"There is no table with the metadata id {given}.", code="row_not_found", id=given)
         return self._names[given]
@@ -129,7 +130,7 @@ def read_definitions(definitions: Definitions, request: Request) -> Answer:
         return _below(request, "RelationshipDefinitions", definitions.relationships(), PLAIN, [first, *rest], options)
     if not first.arguments:
         if rest:
-            raise _no_such(rest[0])
+            raise no_such_segment(rest[0])
         return _collection(request, "EntityDefinitions", definitions.entities(), definitions.entity_shape, options)
     name = definitions.logical_name(first)
     entity = definitions.entity(name)
@@ -156,7 +157,7 @@ def _below(
         rest = rest[1:]
     if first.arguments is None:
         if rest:
-            raise _no_such(rest[0])
+            raise no_such_segment(rest[0])
         return _collection(request, context, items, shape, options)
     item = _find(items, first)
     if not rest:
@@ -193,7 +194,7 @@ def _property(request: Request, item: Json, segments: list[Segment]) -> Answer:
             else None
         )
         if key is None:
-            raise _no_such(segment)
+            raise no_such_segment(segment)
         value = value[key]
     return json_answer({"@odata.context": f"{request.base}/$metadata#{segments[-1].name}", "value": value})
 
@@ -229,7 +230,3 @@ def _options(query: str) -> OptionsSyntax:
             case "$skip" | "$apply" | "$search" | "$format" | "$top":
                 raise Rejected(f"The query option {name} is not supported on definitions.", code="not_supported")
     return OptionsSyntax(**read)
-
-
-def _no_such(segment: Segment) -> NotFound:
-    return NotFound(f"Resource not found for the segment '{segment.name}'.", code="segment_not_found")

@@ -30,7 +30,7 @@ def from_json(table: Table, column: Column, value: Any) -> Any:
     try:
         return reader(column, value)
     except (ValueError, TypeError, InvalidOperation, OverflowError, binascii.Error):
-        raise wrong_type(table, column, value, _EXPECTED.get(column.type, column.edm)) from None
+        raise wrong_type(table, column, value, _EXPECTED[column.type]) from None
 
 
 def _moment(column: Column, value: Any) -> date | datetime:

@@ -11,7 +11,7 @@ from isthmus.dataverse.webapi.json_values import from_json
 from isthmus.errors import Rejected
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.relationship import OneToMany
-from isthmus.metadata.table import Column, Table
+from isthmus.metadata.table import Column, Table, per_table
 
 MAX_DEEP_INSERT = 8
 """Levels of rows inside rows of one body."""
@@ -73,12 +73,10 @@ def read_payload(catalog: Catalog, table: Table, body: Any, depth: int = 0) -> P
     return payload
 
 
+@per_table
 def columns_on_wire(table: Table) -> dict[str, Column]:
     """Columns by their names on the wire, lookups as `_x_value`."""
-    found: dict[str, Column] | None = table.__dict__.get("_on_wire")
-    if found is None:
-        found = table.__dict__["_on_wire"] = {column.wire_name: column for column in table.columns}
-    return found
+    return {column.wire_name: column for column in table.columns}
 
 
 def _read_annotation(catalog: Catalog, payload: Payload, key: str, value: Any) -> None:

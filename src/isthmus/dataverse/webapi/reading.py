@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
 from isthmus.apps.odata_answer import (
     JSON_HEADERS,
+    ODATA_VERSION,
     Answer,
     Headers,
     etag_of,
@@ -18,13 +18,14 @@ from isthmus.apps.odata_answer import (
     text_answer,
     with_context,
 )
+from isthmus.dataverse.refusals import row_not_found
 from isthmus.dataverse.system_users import Fetch, SystemUser
 from isthmus.dataverse.webapi.answers import row_address
 from isthmus.dataverse.webapi.preferences import Preferences
 from isthmus.dataverse.webapi.request import Request
-from isthmus.dataverse.webapi.row_keys import RowKey, require_id, row_key, table_of_segment
+from isthmus.dataverse.webapi.row_keys import RowKey, no_such_segment, require_id, row_key, table_of_segment
 from isthmus.dataverse.webapi.service import COUNT_LIMIT, Service, caller_of, wire_options
-from isthmus.errors import NotFound, Rejected
+from isthmus.errors import Rejected
 from isthmus.metadata.relationship import OneToMany
 from isthmus.metadata.table import Column, Table
 from isthmus.query.odata_path import Segment
@@ -104,9 +105,9 @@ async def read_row(service: Service, request: Request, user: SystemUser, key: Ro
     with request.stages.stage("main"):
         record, select_list = await row_record(service, request, user, key, service.fetch)
     etag = etag_of(record)
-    known = request.headers.get(b"if-none-match", b"null")
-    if known == etag and "$expand" not in request.query and not request.preferences.annotations:
-        return Answer(304, ((b"etag", etag), (b"odata-version", b"4.0")), b"")
+    is_plain = "$expand" not in request.query and not request.preferences.annotations
+    if etag is not None and is_plain and request.headers.get(b"if-none-match") == etag:
+        return Answer(304, ((b"etag", etag), ODATA_VERSION), b"")
     with request.stages.stage("shape"):
         body = with_context(request.base, f"{key.table.entity_set_name}{select_list}/$entity", record)
     headers = _json_headers(request.preferences)
@@ -214,7 +215,7 @@ async def stored_values(service: Service, key: RowKey, fetch: Fetch, *columns: C
     relation = service.relations[key.table.logical_name]
     names = ", ".join(quote_identifier(name) for column in columns for name in _physical(column)) or "true"
     identity = quote_identifier(key.table.primary_id)
-    sql = f"select {names} from {relation.sql_name} where {identity} = $1"  # noqa: S608
+    sql = f"select {names} from {relation.sql_name} where {identity} = $1"  # noqa: S608  (definitions)
     found = await fetch(sql, row_id)
     if not found:
         raise row_not_found(key.table, row_id)
@@ -223,21 +224,6 @@ async def stored_values(service: Service, key: RowKey, fetch: Fetch, *columns: C
 
 def _physical(column: Column) -> tuple[str, ...]:
     return (column.name, column.type_column) if column.is_polymorphic else (column.name,)
-
-
-def row_not_found(table: Table, row_id: UUID | None) -> NotFound:
-    """The error for an id that no row has."""
-    return NotFound(
-        f"Entity '{table.logical_name}' With Id = {row_id} Does Not Exist",
-        code="row_not_found",
-        table=table.logical_name,
-        id=str(row_id),
-    )
-
-
-def no_such_segment(segment: Segment) -> NotFound:
-    """The error for a part of the address that leads nowhere."""
-    return NotFound(f"Resource not found for the segment '{segment.name}'.", code="segment_not_found")
 
 
 def _refuse_other_languages(query: str) -> None:

@@ -16,6 +16,7 @@ class Request(ODataRequest):
 
     @property
     def preferences(self) -> Preferences:
+        """What the `Prefer` header asks for."""
         header = self.headers.get(b"prefer")
         return NONE if header is None else read_preferences(header)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -33,8 +34,13 @@ def table_of_segment(catalog: Catalog, segment: Segment) -> Table:
     """The table whose entity set the segment names; NotFound (`segment_not_found`) otherwise."""
     table = catalog.table_of_set.get(segment.name.lower())
     if table is None:
-        raise NotFound(f"Resource not found for the segment '{segment.name}'.", code="segment_not_found")
+        raise no_such_segment(segment)
     return table
+
+
+def no_such_segment(segment: Segment) -> NotFound:
+    """The error for a part of the address that leads nowhere."""
+    return NotFound(f"Resource not found for the segment '{segment.name}'.", code="segment_not_found")
 
 
 def row_key(table: Table, relation: Relation, segment: Segment) -> RowKey:
@@ -74,24 +80,46 @@ def _guid(table: Table, argument: Argument) -> UUID:
         ) from None
 
 
-async def find_id(key: RowKey, fetch: Fetch) -> UUID | None:
-    """The id a key names; None when an alternate key finds no row. An id is not looked up."""
-    if key.id is not None:
-        return key.id
-    return (await find_by_keys(key.table, [key.values], fetch))[0]
+async def find_ids(keys: Sequence[RowKey], fetch: Fetch) -> list[UUID | None]:
+    """The ids that keys name, in their order; None where an alternate key finds no row. Ids are not looked up.
+
+    Keys over the same columns are looked up together.
+    """
+    ids = [key.id for key in keys]
+    alike: dict[tuple[str, frozenset[str]], list[int]] = {}
+    for number, key in enumerate(keys):
+        if key.id is None:
+            alike.setdefault((key.table.logical_name, frozenset(key.values)), []).append(number)
+    for numbers in alike.values():
+        found = await find_by_keys(keys[numbers[0]].table, [keys[number].values for number in numbers], fetch)
+        for number, row_id in zip(numbers, found, strict=True):
+            ids[number] = row_id
+    return ids
+
+
+async def require_ids(keys: Sequence[RowKey], fetch: Fetch) -> list[UUID]:
+    """As `find_ids`; NotFound (`key_row_not_found`) when one of the rows isn't there."""
+    found = []
+    for key, row_id in zip(keys, await find_ids(keys, fetch), strict=True):
+        if row_id is None:
+            raise key_row_not_found(key)
+        found.append(row_id)
+    return found
 
 
 async def require_id(key: RowKey, fetch: Fetch) -> UUID:
-    """As `find_id`; NotFound (`key_row_not_found`) when there is no row."""
-    found = await find_id(key, fetch)
-    if found is None:
-        values = ", ".join(f"{name} = {value}" for name, value in key.values.items())
-        raise NotFound(
-            f"A record with the specified key values does not exist in {key.table.logical_name} entity ({values}).",
-            code="key_row_not_found",
-            table=key.table.logical_name,
-        )
-    return found
+    """As `require_ids`, for one key."""
+    return (await require_ids([key], fetch))[0]
+
+
+def key_row_not_found(key: RowKey) -> NotFound:
+    """The error for values of an alternate key that no row has."""
+    values = ", ".join(f"{name} = {value}" for name, value in key.values.items())
+    return NotFound(
+        f"A record with the specified key values does not exist in {key.table.logical_name} entity ({values}).",
+        code="key_row_not_found",
+        table=key.table.logical_name,
+    )
 
 
 def key_of_address(catalog: Catalog, relations: Relations, address: str) -> RowKey:

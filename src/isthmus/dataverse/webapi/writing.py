@@ -10,19 +10,20 @@ from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
 from isthmus.apps.message import Message, Row
 from isthmus.apps.odata_answer import JSON_HEADERS, Answer, etag_of, no_content, with_context
-from isthmus.dataverse.schema import sql_name
+from isthmus.dataverse.rows import present
 from isthmus.dataverse.system_users import SystemUser
 from isthmus.dataverse.webapi.answers import entity_id
 from isthmus.dataverse.webapi.bulk import BULK_MESSAGES, run_bulk
 from isthmus.dataverse.webapi.deep_insert import insert, leading_to, link, lookup_values, point_at, resolve_references
 from isthmus.dataverse.webapi.json_values import from_json
 from isthmus.dataverse.webapi.payload import Payload, decode_body, read_payload
-from isthmus.dataverse.webapi.reading import no_such_segment, row_record
+from isthmus.dataverse.webapi.reading import row_record
 from isthmus.dataverse.webapi.request import Request
 from isthmus.dataverse.webapi.row_keys import (
     RowKey,
-    find_id,
+    find_ids,
     key_of_address,
+    no_such_segment,
     require_id,
     row_key,
     table_of_segment,
@@ -33,7 +34,6 @@ from isthmus.metadata.relationship import OneToMany
 from isthmus.metadata.table import Table
 from isthmus.query.odata import decode_options
 from isthmus.query.odata_path import Segment
-from isthmus.query.quoting import quote_identifier
 
 
 async def write(service: Service, context: Context, request: Request, user: SystemUser) -> Answer:
@@ -77,10 +77,10 @@ async def upsert(service: Service, context: Context, request: Request, user: Sys
     with request.stages.stage("parse"):
         payload = read_payload(service.catalog, table, decode_body(request.body))
     with request.stages.stage("main"):
-        row_id = await find_id(key, context.transaction.rows)
+        (row_id,) = await find_ids([key], context.transaction.rows)
         must_exist = request.only_existing or request.expected_version is not None
         created = row_id is None
-        if request.only_new and row_id is not None and await _exists(context, table, row_id):
+        if request.only_new and row_id is not None and await present(table, [row_id], context.transaction.rows):
             raise Conflict(
                 f"A record with matching key values already exists in table '{table.logical_name}', and the request "
                 "asks for a new one (If-None-Match: *).",
@@ -115,7 +115,7 @@ async def _update(
             code="payload_property",
             table=key.table.logical_name,
         )
-    await resolve_references(context, service.relations, payload)
+    await resolve_references(context, service.relations, [payload])
     values = {name: value for name, value in payload.values.items() if name not in key.values}
     row = Row(id=row_id, values=values, version=request.expected_version)
     try:
@@ -126,11 +126,6 @@ async def _update(
         payload.references.clear()
         return False
     return True
-
-
-async def _exists(context: Context, table: Table, row_id: UUID) -> bool:
-    sql = f"select true from {sql_name(table)} where {quote_identifier(table.primary_id)} = $1"  # noqa: S608
-    return bool(await context.transaction.value(sql, row_id))
 
 
 async def _written(

@@ -28,7 +28,7 @@ def metadata_document(catalog: Catalog) -> bytes:
         _add_enum(schema, enum)
     for entity in entities:
         _add_entity(schema, catalog, entity)
-    actions = [action for action in ACTIONS if (action.collection or "").lower() in catalog.entity_of_collection]
+    actions = [action for action in ACTIONS if action.collection.lower() in catalog.entity_of_collection]
     for action in actions:
         _add_action(schema, catalog, action)
     container = _add(schema, "EntityContainer", Name=CONTAINER)
@@ -105,7 +105,7 @@ def _add_set(container: etree._Element, catalog: Catalog, entity: Entity) -> Non
 
 def _add_action(schema: etree._Element, catalog: Catalog, action: Action) -> None:
     element = _add(schema, "Action", Name=action.name, IsBound="true")
-    bound = f"{NAMESPACE}.{catalog.entity_of_collection[(action.collection or '').lower()].public_name}"
+    bound = f"{NAMESPACE}.{catalog.entity_of_collection[action.collection.lower()].public_name}"
     _add(
         element,
         "Parameter",

@@ -112,7 +112,7 @@ class Reader:
             record, select_list = await self.record(key, request, request.query, self.fetch)
         with request.stages.stage("shape"):
             answer = record_answer(request.base, f"{key.entity.collection}{select_list}/$entity", record)
-        if request.headers.get(b"if-none-match") == dict(answer.headers)[b"etag"]:
+        if (b"etag", request.headers.get(b"if-none-match")) in answer.headers:
             return Answer(304, answer.headers, b"")
         return answer
 

@@ -60,7 +60,7 @@ async def _update(reader: Reader, context: Context, request: Request, key: Recor
     with request.stages.stage("parse"):
         values = read_record(key.entity, request.body)
     row = await _row(reader, context, request, key)
-    row.values, row.given = values, dict(values)
+    row.values = values
     await _execute(context, Operation.UPDATE, key.entity, row)
     return no_content()
 
@@ -96,21 +96,20 @@ async def _execute(context: Context, operation: Operation, entity: Entity, row: 
 
 
 async def _act(reader: Reader, context: Context, request: Request) -> Answer:
-    """POST of an action, bound to nothing, to an entity set, or to a record."""
-    *bound, last = request.segments
-    name = last.name.removeprefix(f"{NAMESPACE}.")
-    if len(bound) > 1:
-        raise no_such_segment(bound[1])
-    collection = bound[0].name if bound else None
-    action = find_action(collection, name)
+    """POST of an action on the entity set or the record that it is bound to."""
+    bound, *rest = request.segments
+    if len(rest) != 1:
+        raise no_such_segment(rest[0] if rest else bound)
+    name = rest[0].name.removeprefix(f"{NAMESPACE}.")
+    action = find_action(bound.name, name)
     if action is None:
-        raise no_such_segment(last)
+        raise no_such_segment(rest[0])
     recid = None
-    if bound and (bound[0].arguments is not None) != (action.binding == RECORD):
+    if (bound.arguments is not None) != (action.binding == RECORD):
         wanted = "a record" if action.binding == RECORD else "the entity set"
         raise NotFound(f"The action '{name}' is bound to {wanted}.", code="segment_not_found")
-    if bound and action.binding == RECORD:
-        key = reader.key(entity_of_segment(reader.catalog, bound[0]), bound[0])
+    if action.binding == RECORD:
+        key = reader.key(entity_of_segment(reader.catalog, bound), bound)
         recid = await _find(reader, context, request, key)
     given = {name.lower(): value for name, value in decode_object(request.body).items()}
     result = await action.handler(reader.app, context, recid, given)

@@ -36,6 +36,7 @@ _RULES_OF_A_MAP = (
     table_maps.destinations_can_be_written,
     table_maps.mandatory_destinations_are_mapped,
     keys.entity_key_is_mapped,
+    keys.key_goes_both_ways,
     keys.lookups_lead_to_one_row,
     values.types_match,
     values.value_maps_are_unambiguous,
@@ -45,7 +46,6 @@ _RULES_OF_A_MAP_IN_ITS_CATALOG = (
     table_maps.fields_exist,
     keys.integration_key_is_a_key,
     keys.integration_key_is_mapped,
-    keys.key_goes_both_ways,
     values.defaults_are_members,
     filters.examples_are_well_formed,
 )

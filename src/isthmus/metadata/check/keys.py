@@ -53,7 +53,7 @@ def _company_follows(mapped: Mapped, path: MapPath) -> bool:
     )
 
 
-def key_goes_both_ways(catalog: Catalog, mapped: Mapped) -> Iterator[Fault]:
+def key_goes_both_ways(mapped: Mapped) -> Iterator[Fault]:
     """DIPV1004: when a row goes both ways, the rows of the integration key do."""
     if not any(row.mapping.to_dataverse and row.mapping.to_finops for row in mapped.rows):
         return

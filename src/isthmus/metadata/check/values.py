@@ -11,8 +11,8 @@ from isthmus.metadata.check.mapped import Mapped, MappedRow
 from isthmus.metadata.table import Column
 from isthmus.metadata.types import ColumnType, FieldType
 
-_TEXT = frozenset({ColumnType.STRING, ColumnType.MEMO})
-_NUMBER = frozenset({ColumnType.INTEGER, ColumnType.BIG_INT, ColumnType.DECIMAL, ColumnType.DOUBLE, ColumnType.MONEY})
+_TEXT = frozenset(type_ for type_ in ColumnType if type_.is_text)
+_NUMBER = frozenset(type_ for type_ in ColumnType if type_.is_number)
 _TIME = frozenset({ColumnType.DATE_TIME})
 _COUNTERPARTS: dict[FieldType, frozenset[ColumnType]] = {
     FieldType.STRING: _TEXT,
@@ -81,7 +81,7 @@ def _is_value_of(column: Column, value: str) -> bool:
         return value in ("true", "false")
     if column.type.is_choice:
         return value.lstrip("-").isdigit() and int(value) in {option.value for option in column.options}
-    if column.type in _NUMBER:
+    if column.type.is_number:
         return _is_number(value)
     return True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
 from isthmus.apps.message import Message, Row
 from isthmus.dataverse.app import DataverseApp
+from isthmus.finops.values import NEVER
 
 ROLES = {"address1_": "Invoice", "address2_": "Delivery"}
 """Which purpose of a party's address each group of columns shows (published behaviour of the party model)."""
@@ -29,9 +29,6 @@ MIRRORED = {
 
 ADDRESS_COLUMNS = frozenset(prefix + name for prefix in ROLES for name in MIRRORED)
 POSTAL_COLUMNS = frozenset(MIRRORED.values()) | {"msdyn_postaladdresspurposenames", "msdyn_partyid"}
-
-FOREVER = datetime(2154, 12, 31, 23, 59, 59, tzinfo=UTC)
-"""F&O's end of a validity without end."""
 
 _ADDRESSES_OF_PARTY = """
 select l.msdyn_partyid as party, l.msdyn_postaladdresspurposenames as purposes, a.msdyn_postaladdressid as id,
@@ -65,7 +62,7 @@ class AddressMirror:
 
     async def to_party(self, context: Context, message: Message) -> None:
         """An address written on an account or contact becomes its party's address of that purpose."""
-        wanted: list[tuple[UUID, str, dict[str, Any]]] = []
+        wanted: dict[tuple[UUID, str], dict[str, Any]] = {}
         for row in message.rows:
             party = (row.after or {}).get("msdyn_partyid") or row.values.get("msdyn_partyid")
             for prefix, purpose in ROLES.items():
@@ -75,21 +72,22 @@ class AddressMirror:
                     if prefix + name in row.values
                 }
                 if party is not None and values:
-                    wanted.append((party, purpose, values))
+                    wanted.setdefault((party, purpose), {}).update(values)
         if not wanted:
             return
-        known = await self._addresses(context, [party for party, _, _ in wanted])
+        known = await self._addresses(context, [party for party, _ in wanted])
         updates: dict[UUID, Row] = {}
-        for party, purpose, values in wanted:
-            address = known.get((party, purpose))
-            if address is None:
-                if any(value is not None for value in values.values()):
-                    await self._make_address(context, party, purpose, values)
-                continue
-            changed = {name: value for name, value in values.items() if address[name] != value}
-            if changed:
-                updates.setdefault(address["id"], Row(id=address["id"])).values.update(changed)
-        await self._update(context, "msdyn_postaladdress", list(updates.values()))
+        missing: dict[tuple[UUID, str], dict[str, Any]] = {}
+        for place, values in wanted.items():
+            address = known.get(place)
+            if address is not None:
+                changed = {name: value for name, value in values.items() if address[name] != value}
+                if changed:
+                    updates.setdefault(address["id"], Row(id=address["id"])).values.update(changed)
+            elif any(value is not None for value in values.values()):
+                missing[place] = values
+        await self._make_addresses(context, missing)
+        await self._send(context, Operation.UPDATE, "msdyn_postaladdress", list(updates.values()))
 
     async def from_party(self, context: Context, message: Message) -> None:
         """A party's address of a mirrored purpose shows on its accounts and contacts."""
@@ -109,7 +107,7 @@ class AddressMirror:
                 values = {name: value for name, value in values.items() if record[name] != value}
                 if values:
                     rows.append(Row(id=record["id"], values=values))
-            await self._update(context, table, rows)
+            await self._send(context, Operation.UPDATE, table, rows)
 
     async def _addresses(self, context: Context, parties: list[UUID]) -> dict[tuple[UUID, str], Any]:
         """The address of each purpose of each party; the primary, then the newest, where there are several."""
@@ -127,39 +125,33 @@ class AddressMirror:
             parties,
         )
 
-    async def _make_address(self, context: Context, party: UUID, purpose: str, values: dict[str, Any]) -> None:
-        """A location of the party's own with one address; its number comes from F&O, in the same transaction."""
-        location = Row(values={"msdyn_description": purpose})
-        await self._create(context, "msdyn_postaladdresscollection", location)
-        await self._create(
-            context,
-            "msdyn_postaladdress",
-            Row(
-                values={
-                    "msdyn_name": purpose,
-                    **values,
-                    "msdyn_postaladdresscollectionid": location.id,
-                    "msdyn_validfrom": clock.now().replace(microsecond=0),
-                    "msdyn_validto": FOREVER,
-                }
-            ),
-        )
-        await self._create(
-            context,
-            "msdyn_partypostaladdress",
-            Row(
-                values={
-                    "msdyn_partyid": party,
-                    "msdyn_postaladdresscollectionid": location.id,
-                    "msdyn_postaladdresspurposenames": purpose,
-                    "msdyn_islocationowner": True,
-                }
-            ),
-        )
+    async def _make_addresses(self, context: Context, wanted: dict[tuple[UUID, str], dict[str, Any]]) -> None:
+        """For each party and purpose a location of the party's own with one address, in three messages.
 
-    async def _create(self, context: Context, table: str, row: Row) -> None:
-        await self._app.execute(context, Message(operation=Operation.CREATE, table=table, rows=[row]))
+        Their numbers come from F&O, in the same transaction.
+        """
+        locations = [Row(values={"msdyn_description": purpose}) for _, purpose in wanted]
+        await self._send(context, Operation.CREATE, "msdyn_postaladdresscollection", locations)
+        begins = clock.now().replace(microsecond=0)
+        addresses, places = [], []
+        for ((party, purpose), values), location in zip(wanted.items(), locations, strict=True):
+            address = {
+                "msdyn_name": purpose,
+                **values,
+                "msdyn_postaladdresscollectionid": location.id,
+                "msdyn_validfrom": begins,
+                "msdyn_validto": NEVER,
+            }
+            place = {
+                "msdyn_partyid": party,
+                "msdyn_postaladdresscollectionid": location.id,
+                "msdyn_postaladdresspurposenames": purpose,
+                "msdyn_islocationowner": True,
+            }
+            addresses.append(Row(values=address))
+            places.append(Row(values=place))
+        await self._send(context, Operation.CREATE, "msdyn_postaladdress", addresses)
+        await self._send(context, Operation.CREATE, "msdyn_partypostaladdress", places)
 
-    async def _update(self, context: Context, table: str, rows: list[Row]) -> None:
-        if rows:
-            await self._app.execute(context, Message(operation=Operation.UPDATE, table=table, rows=rows))
+    async def _send(self, context: Context, operation: Operation, table: str, rows: list[Row]) -> None:
+        await self._app.execute(context, Message(operation=operation, table=table, rows=rows))

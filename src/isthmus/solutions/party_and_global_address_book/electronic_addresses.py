@@ -105,5 +105,4 @@ class ElectronicAddressMirror:
         return {(record["party"], record["type"]): record for record in records}
 
     async def _send(self, context: Context, operation: Operation, table: str, rows: list[Row]) -> None:
-        if rows:
-            await self._app.execute(context, Message(operation=operation, table=table, rows=rows))
+        await self._app.execute(context, Message(operation=operation, table=table, rows=rows))

@@ -26,10 +26,12 @@ from dataverse.msdyn_party where msdyn_partyid = any($1::uuid[])
 """
 _OWNERS = {
     "account": """
-        select accountid as id, msdyn_partyid as party from dataverse.account where msdyn_partyid = any($1::uuid[])
+        select accountid as id, msdyn_partyid as party, name
+        from dataverse.account where msdyn_partyid = any($1::uuid[])
     """,
     "contact": """
-        select contactid as id, msdyn_partyid as party from dataverse.contact where msdyn_partyid = any($1::uuid[])
+        select contactid as id, msdyn_partyid as party, firstname, middlename, lastname
+        from dataverse.contact where msdyn_partyid = any($1::uuid[])
     """,
 }
 
@@ -90,8 +92,7 @@ class PartyNames:
             values = {name: value for name, value in changed[record["id"]].items() if record[name] != value}
             if values:
                 rows.append(Row(id=record["id"], values=values))
-        if rows:
-            await self._app.execute(context, Message(operation=Operation.UPDATE, table="msdyn_party", rows=rows))
+        await self._app.execute(context, Message(operation=Operation.UPDATE, table="msdyn_party", rows=rows))
 
     async def rename_owners(self, context: Context, message: Message) -> None:
         """Accounts and contacts show the new name of their party."""
@@ -100,8 +101,11 @@ class PartyNames:
             rows = []
             for record in await context.transaction.rows(_OWNERS[table], list(changed)):
                 new = changed[record["party"]]
-                values = {column: new[source] for column, source in columns.items() if source in new}
+                values = {
+                    column: new[source]
+                    for column, source in columns.items()
+                    if source in new and new[source] != record[column]
+                }
                 if values:
                     rows.append(Row(id=record["id"], values=values))
-            if rows:
-                await self._app.execute(context, Message(operation=Operation.UPDATE, table=table, rows=rows))
+            await self._app.execute(context, Message(operation=Operation.UPDATE, table=table, rows=rows))

@@ -1,13 +1,13 @@
 create schema if not exists isthmus;
 
--- The register of decisions and, for requests that carry a key, the ledger of answers: one row, so that both are durable
--- with the save itself. A gid stands here once for all; 'aborted' is recovery's fence.
+-- The decisions of saves on both halves. A gid stands here once for all; 'aborted' is recovery's fence.
 create table isthmus.decision (
     gid text primary key,
     outcome text not null check (outcome in ('committed', 'aborted')),
     recorded_at timestamptz not null default clock_timestamp()
 );
 
+-- The answers to requests that carry a key, durable with the save itself.
 create table isthmus.answer (
     principal text not null,
     idempotency_key text not null,
