@@ -91,7 +91,6 @@ def compile_query(
     text += f" order by {', '.join(map(_order_sql, keys))}"
     if query.skip is not None and after is None:
         text += f" offset {writer.bind(_literal_binding(query.skip), 'bigint')}"
-    text += f" limit {writer.bind(Binding('limit'), 'bigint')}"
     count_sql, count_bindings = _count(query, relations, fixed, count_limit) if query.count else (None, ())
     return Plan(
         sql=text,

@@ -29,9 +29,9 @@ MAX_TOKEN_CHARACTERS = 8_192
 
 
 class Page(NamedTuple):
-    """Records of one page as JSON texts, and the token of the page that follows, if there is one."""
+    """Records of one page as JSON objects with commas between them, and the token of the page that follows, if any."""
 
-    records: list[str]
+    records: str
     next_token: str | None
 
 
@@ -39,19 +39,17 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A statement with its values. Fetch `sql`, then cut the rows with `page`.
 
     `size` is the number of rows of the page, `remaining` how many the query may still give from this page on (None: no
-    limit).
+    limit). `joined` says that the statement gives the whole page as one text.
     """
 
     plan: Plan
+    sql: str
     arguments: list[Any]
     count_arguments: list[Any] = []
     size: int = 0
     remaining: int | None = None
+    joined: bool = False
     digest: str = ""
-
-    @property
-    def sql(self) -> str:
-        return self.plan.sql
 
     @property
     def count_sql(self) -> str | None:
@@ -59,7 +57,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     def page(self, rows: Sequence[Sequence[Any]]) -> Page:
         """The rows of this page; one more was fetched when another page may follow."""
-        records = [row[0] for row in rows[: self.size]]
+        if self.joined:
+            return Page(rows[0][0] or "", None)
+        records = ",".join([row[0] for row in rows[: self.size]])
         if len(rows) <= self.size or self.size == 0:
             return Page(records, None)
         left = None if self.remaining is None else self.remaining - self.size
@@ -113,14 +113,21 @@ class Planner:
         size = self._page_size if page_size is None else max(1, min(page_size, self._page_size))
         if left is None and plan.top is not None and page_size is None and after is None:
             left = row_count_of(literals[plan.top.slot or 0])
-        rows = size + 1 if left is None or left > size else left
-        values = _Values(literals, self._fixed(relation, fixed), _token_values(plan, after), rows, caller)
+        is_last = left is not None and left <= size
+        # The number of rows is no parameter: not knowing it, PostgreSQL would plan the statement anew each time.
+        sql = f"{plan.sql} limit {left if is_last else size + 1:d}"
+        if is_last:
+            # One text instead of a row per record is less work on both sides.
+            sql = f"select string_agg(record, ',') from ({sql}) as page (record)"  # noqa: S608  (a plan's text)
+        values = _Values(literals, self._fixed(relation, fixed), _token_values(plan, after), caller)
         return Asked(
             plan=plan,
+            sql=sql,
             arguments=values.bound(plan.bindings),
             count_arguments=values.bound(plan.count_bindings),
             size=size if left is None else min(size, left),
             remaining=left,
+            joined=is_last,
             digest=expected,
         )
 
@@ -136,8 +143,8 @@ class Planner:
         """The record whose physical columns have the values (or literals of an address) of `key`."""
         shape, literals, _ = _read(query_string)
         plan = self._plan(("one", relation, shape, wire, tuple(key), None), query_string, literals)
-        values = _Values(literals, self._fixed(relation, key), (), 1, caller)
-        return Asked(plan=plan, arguments=values.bound(plan.bindings), size=1)
+        values = _Values(literals, self._fixed(relation, key), (), caller)
+        return Asked(plan=plan, sql=plan.sql, arguments=values.bound(plan.bindings), size=1)
 
     def ask_count(
         self,
@@ -151,8 +158,8 @@ class Planner:
         fixed = fixed or {}
         shape, literals, _ = _read(query_string)
         plan = self._plan(("count", relation, shape, None, tuple(fixed), None), query_string, literals)
-        values = _Values(literals, self._fixed(relation, fixed), (), 0, caller)
-        return Asked(plan=plan, arguments=values.bound(plan.bindings))
+        values = _Values(literals, self._fixed(relation, fixed), (), caller)
+        return Asked(plan=plan, sql=plan.sql, arguments=values.bound(plan.bindings))
 
     def _fixed(self, relation: str, fixed: Mapping[str, Any]) -> list[Any]:
         if not fixed:
@@ -259,13 +266,10 @@ def _digest(relation: str, shape: str) -> str:
 class _Values:
     """What parameters can be bound to."""
 
-    def __init__(
-        self, literals: list[str], fixed: Sequence[Any], token: Sequence[Any], rows: int, caller: Caller | None
-    ) -> None:
+    def __init__(self, literals: list[str], fixed: Sequence[Any], token: Sequence[Any], caller: Caller | None) -> None:
         self._literals = literals
         self._fixed = fixed
         self._token = token
-        self._rows = rows
         self._caller = caller
 
     def bound(self, bindings: tuple[Binding, ...]) -> list[Any]:
@@ -277,8 +281,6 @@ class _Values:
             case "literal":
                 literal = self._literals[binding.slot]
                 return literal if binding.convert is None else binding.convert(literal)
-            case "limit":
-                return self._rows
             case "fixed":
                 return self._fixed[binding.slot]
             case "token":

@@ -57,11 +57,11 @@ class Binding(msgspec.Struct, frozen=True):
     """Where the value of one parameter of a statement comes from.
 
     `literal`: the literal number `slot` of the query text, through `convert`. `caller`: the field of the caller named
-    `value`. `fixed`, `token`: the value number `slot` that the caller of the plan, or the paging token, gives. `limit`:
-    the number of rows to read. `constant`: `value` itself.
+    `value`. `fixed`, `token`: the value number `slot` that the caller of the plan, or the paging token, gives.
+    `constant`: `value` itself.
     """
 
-    source: OneOf["literal", "caller", "fixed", "token", "limit", "constant"]
+    source: OneOf["literal", "caller", "fixed", "token", "constant"]
     value: Any = None
     slot: int = 0
     convert: Callable[[Any], Any] | None = None

@@ -11,9 +11,8 @@ from typing import Any, Self
 import asyncpg
 
 from isthmus.errors import Unavailable
+from isthmus.store.connections import Connections
 from isthmus.store.transaction import NO_CONNECTION
-
-Connection = asyncpg.pool.PoolConnectionProxy
 
 SESSION_SETTINGS = {
     "timezone": "UTC",
@@ -27,14 +26,10 @@ SESSION_SETTINGS = {
 JIT compilation costs more than it gives for statements of this size."""
 
 
-async def _keep(connection: asyncpg.Connection) -> None:
-    """Nothing to reset between uses: settings are SET LOCAL only, locks and cursors end with their transaction."""
-
-
 class Pool:
     """Both pools of one half, with the size of each."""
 
-    def __init__(self, dsn: str, origin: asyncpg.Pool, partner: asyncpg.Pool) -> None:
+    def __init__(self, dsn: str, origin: Connections, partner: Connections) -> None:
         self.dsn = dsn
         self.origin = origin
         self.partner = partner
@@ -54,7 +49,7 @@ class Pool:
         await self.partner.close()
 
 
-async def fetch(pool: asyncpg.Pool, sql: str, *arguments: Any) -> list[Any]:
+async def fetch(pool: Connections | asyncpg.Pool, sql: str, *arguments: Any) -> list[Any]:
     """Run one statement by itself; its rows. Unavailable when the database does not answer."""
     try:
         rows: list[Any] = await pool.fetch(sql, *arguments)
@@ -65,16 +60,10 @@ async def fetch(pool: asyncpg.Pool, sql: str, *arguments: Any) -> list[Any]:
     return rows
 
 
-async def _open(dsn: str, size: int, name: str) -> asyncpg.Pool:
+async def _open(dsn: str, size: int, name: str) -> Connections:
+    connections = Connections(dsn, size=size, settings={**SESSION_SETTINGS, "application_name": name})
     try:
-        return await asyncpg.create_pool(
-            dsn,
-            min_size=1,
-            max_size=size,
-            reset=_keep,
-            statement_cache_size=1000,
-            max_cacheable_statement_size=1024 * 128,
-            server_settings={**SESSION_SETTINGS, "application_name": name},
-        )
+        await connections.fetchval("select 1")
     except NO_CONNECTION as error:
         raise Unavailable(f"The database of {name} does not answer: {error}. Start it, then try again.") from error
+    return connections

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Any, Literal, cast
 
 import asyncpg
 
 from isthmus.errors import Bug, Rejected, Retriable, Unavailable
+from isthmus.store.connections import Connections
 
 State = Literal["idle", "open", "prepared", "ended", "unknown"]
 
@@ -33,7 +33,7 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 class Transaction:
     """A transaction and the connection it runs on. Not to be used by two tasks at once."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: Connections) -> None:
         self._pool = pool
         self._connection: Any = None
         self.state: State = "idle"
@@ -42,10 +42,11 @@ class Transaction:
     async def begin(self) -> None:
         """Take a connection and begin. Unavailable when the database does not answer."""
         try:
-            self._connection = await self._pool.acquire(timeout=30)
+            self._connection = await self._pool.take()
             await self._connection.execute("begin")
         except BaseException as error:
-            # Whoever could not begin, or was cancelled meanwhile, does not close.
+            # Whoever could not begin, or was cancelled meanwhile, does not close; whether it began is not known.
+            self.state = "unknown"
             await self.close()
             if isinstance(error, NO_CONNECTION):
                 raise Unavailable(
@@ -132,19 +133,14 @@ class Transaction:
             elif self.state == "unknown":
                 connection.terminate()
         except DRIVER_ERRORS:
-            with suppress(asyncpg.InterfaceError):
-                connection.terminate()
+            connection.terminate()
         except asyncio.CancelledError:
-            with suppress(asyncpg.InterfaceError):
-                connection.terminate()
+            connection.terminate()
             raise
         finally:
             if self.state == "open":
                 self.state = "ended"
-            # The pool refuses a connection that it has just found lost. A save that stands must not be reported as
-            # failed for that.
-            with suppress(*DRIVER_ERRORS):
-                await self._pool.release(connection)
+            self._pool.give_back(connection)
 
     def _check_done(self, wanted: str, tag: str) -> None:
         """Of a transaction in which a statement has failed, PostgreSQL makes a ROLLBACK and reports no error."""
@@ -154,7 +150,7 @@ class Transaction:
 
     def _lose(self, error: Exception) -> None:
         """Note that the connection is gone; any other complaint of the driver is raised as it is."""
-        if isinstance(error, asyncpg.InterfaceError) and not _is_gone(self._connection):
+        if isinstance(error, asyncpg.InterfaceError) and not self._connection.is_closed():
             raise error
         self.state = "unknown"
 
@@ -177,11 +173,3 @@ def _constraint_broken(error: asyncpg.IntegrityConstraintViolationError) -> Reje
         "either half; correct the values that it is about.",
         code="constraint_broken",
     )
-
-
-def _is_gone(connection: Any) -> bool:
-    """Whether a connection of a pool was lost: the pool takes it back at once, and it then refuses every question."""
-    try:
-        return bool(connection.is_closed())
-    except asyncpg.InterfaceError:
-        return True

@@ -86,7 +86,7 @@ async def read_page(
         if page.next_token is not None:
             following = f"{request.base}/{request.path}?{with_token(request.query, page.next_token)}"
             tail = f'],"@odata.nextLink":{msgspec.json.encode(following).decode()}}}'
-        body = f'{head},"value":[{",".join(page.records)}{tail}'.encode()
+        body = f'{head},"value":[{page.records}{tail}'.encode()
     return Answer(200, _json_headers(preferences), body)
 
 
@@ -182,7 +182,7 @@ async def _read_collection(
         return await read_page(service, request, user, target, fixed, target.entity_set_name)
     asked = service.planner.ask(target.logical_name, f"$select={target.primary_id}", fixed=fixed)
     page = asked.page(await service.fetch(asked.sql, *asked.arguments))
-    ids = [msgspec.json.decode(record)[target.primary_id] for record in page.records]
+    ids = [record[target.primary_id] for record in msgspec.json.decode(f"[{page.records}]")]
     return json_answer(
         {
             "@odata.context": f"{request.base}/$metadata#Collection($ref)",

@@ -98,7 +98,7 @@ class Reader:
             if page.next_token is not None:
                 following = f"{request.base}/{request.path}?{with_token(request.query, page.next_token)}"
                 tail = f'],"@odata.nextLink":{msgspec.json.encode(following).decode()}}}'
-            body = f'{head},"value":[{",".join(page.records)}{tail}'.encode()
+            body = f'{head},"value":[{page.records}{tail}'.encode()
         return Answer(200, JSON_HEADERS, body)
 
     async def _count(self, request: Request, entity: Entity) -> Answer:
