@@ -10,8 +10,21 @@ from uuid import UUID, uuid4
 import pytest
 from tests.dataverse.conftest import Served
 
+from isthmus.apps.change import Operation
+from isthmus.apps.context import Context
+from isthmus.apps.message import Message, Row
+from isthmus.apps.pipeline import Stage, Step
+from isthmus.dataverse.app import DataverseApp
+
 Create = Callable[..., Awaitable[UUID]]
 Read = Callable[..., Awaitable[dict[str, Any]]]
+
+ID_OF = {
+    "accounts": "accountid",
+    "contacts": "contactid",
+    "tasks": "activityid",
+    "businessunits": "businessunitid",
+}
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 """The id of no row. Parameters of tests must be the same in every process."""
@@ -39,6 +52,33 @@ async def test_create_shows_the_row_when_asked(api: Served) -> None:
     assert answer.headers["etag"] == body["@odata.etag"]
     assert answer.headers["preference-applied"] == "return=representation"
     assert answer.headers["odata-entityid"].endswith(f"({body['accountid']})")
+
+
+@pytest.mark.parametrize(
+    ("collection", "body"),
+    [
+        ("accounts", {"name": 'Q"uote\\ ä', "revenue": 1.5, "industrycode": 1, "lastonholdtime": "2024-01-02"}),
+        ("contacts", {"firstname": "A", "lastname": "B"}),
+        ("tasks", {"subject": "S", "scheduledend": "2024-01-02T03:04:05Z"}),
+        ("businessunits", {"name": "Unit"}),
+        ("accounts", {"name": "Deep", "contact_customer_accounts": [{"lastname": "C"}]}),
+        ("accounts", {"name": "Deep", "primarycontactid": {"lastname": "C"}}),
+    ],
+)
+async def test_row_shown_by_a_create_is_the_one_that_is_read(api: Served, collection: str, body: Any) -> None:
+    shown = (await api("POST", collection, body, prefer="return=representation")).json()
+    read = (await api("GET", f"{collection}({shown[ID_OF[collection]]})")).json()
+    assert shown == read
+
+
+async def test_step_that_corrects_a_new_row_is_seen_by_its_creator(app: DataverseApp, api: Served) -> None:
+    async def correct(context: Context, message: Message) -> None:
+        row = Row(id=message.rows[0].id, values={"subject": "corrected"})
+        await app.execute(context, Message(operation=Operation.UPDATE, table="letter", rows=[row]))
+
+    app.pipeline.register(Step(stage=Stage.POST_OPERATION, handler=correct, operation=Operation.CREATE, table="letter"))
+    shown = (await api("POST", "letters", {"subject": "as given"}, prefer="return=representation")).json()
+    assert shown["subject"] == "corrected"
 
 
 async def test_retrieve_gives_every_column_in_its_form(api: Served) -> None:

@@ -19,7 +19,8 @@ class Row(msgspec.Struct, kw_only=True):
     Steps before the main operation may change `values`. `given` is what the caller asked for, kept apart so that what
     business logic adds can be told from it. `version` asks for optimistic concurrency: the row version that must still
     stand. `before` and `after` are images of the row, filled in by the main operation: the columns written, those that
-    registered steps ask for, and the row's system columns.
+    registered steps ask for, and the row's system columns. `shown` is the row as it is shown on the wire, when the
+    message asks for it: what the main operation wrote.
     """
 
     id: UUID | int | None = None
@@ -28,18 +29,20 @@ class Row(msgspec.Struct, kw_only=True):
     version: int | None = None
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
+    shown: str | None = None
 
 
 class Message(msgspec.Struct, kw_only=True):
     """Create, update or delete of `rows`, all of one `table` (Dataverse) or data entity (F&O, its AOT name).
 
-    `through` names the table map when live sync sends the message.
+    `through` names the table map when live sync sends the message. `show` asks a create on Dataverse for `Row.shown`.
     """
 
     operation: Operation
     table: str
     rows: list[Row]
     through: str | None = None
+    show: bool = False
 
     def __post_init__(self) -> None:
         for row in self.rows:

@@ -19,11 +19,14 @@ from isthmus.dataverse.messages.create import create
 from isthmus.dataverse.messages.delete import delete
 from isthmus.dataverse.messages.update import update
 from isthmus.dataverse.refusals import refused
+from isthmus.dataverse.relations import relations
+from isthmus.dataverse.rows import WRITTEN
 from isthmus.dataverse.system_users import SystemUsers
 from isthmus.errors import Rejected
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.table import Table
 from isthmus.observe import Stages
+from isthmus.query.record_json import record_sql
 from isthmus.store.pool import Pool
 from isthmus.store.transaction import Transaction
 
@@ -47,6 +50,8 @@ class DataverseApp:
     def __init__(self, pool: Pool, catalog: Catalog) -> None:
         self.pool = pool
         self.catalog = catalog
+        self.relations = relations(catalog)
+        self._shown: dict[str, str] = {}
         self.pipeline = Pipeline()
         self.users = SystemUsers()
         self.pipeline.register(
@@ -124,6 +129,13 @@ class DataverseApp:
         if message.table in WATCHED:
             self.users.forget()
             context.on_close(self._forget_users)
+
+    def shown_sql(self, table: Table) -> str:
+        """SQL of the JSON of a row of the table, within the statement that inserts it."""
+        sql = self._shown.get(table.logical_name)
+        if sql is None:
+            sql = self._shown[table.logical_name] = record_sql(self.relations[table.logical_name], WRITTEN)
+        return sql
 
     async def _forget_users(self) -> None:
         """Until a transaction ends, other requests still read (and keep) what stood before it, and it reads itself

@@ -42,13 +42,19 @@ def _given(table: Table, columns: Columns) -> str:
     return f"json_to_recordset($1::json) as given({defined})"
 
 
+WRITTEN = "written"
+"""Alias of a row in the statement that inserts it."""
+
+
 @per_table
-def insert_sql(table: Table, columns: Columns) -> str:
-    """Insert rows; $1 is their JSON. Returns id and versionnumber of each."""
+def insert_sql(table: Table, columns: Columns, shown: str = "") -> str:
+    """Insert rows; $1 is their JSON. Returns id, versionnumber and the value of `shown` (SQL over WRITTEN) of each."""
     names = ", ".join(map(quote_identifier, columns))
     version = ', "versionnumber"' if "versionnumber" in table.column else ""
+    if shown:
+        version += f", {shown} as shown"
     return (
-        f"insert into {sql_name(table)} ({names}) select {names} from {_given(table, columns)} "  # noqa: S608
+        f"insert into {sql_name(table)} as {WRITTEN} ({names}) select {names} from {_given(table, columns)} "  # noqa: S608
         f"returning {quote_identifier(table.primary_id)}{version}"
     )
 

@@ -89,7 +89,7 @@ class LiveSync:
 
     async def carry_over(self, context: Context) -> None:
         """Before commit: exchange changes until both halves agree, then arrange the common commit."""
-        if context.is_partner:
+        if context.is_partner or not any(self._legs.of_table(context.half, c.table) for c in context.changes):
             return
         exchange = self._exchange(context)
         crash_point("after_origin_write")

@@ -116,6 +116,12 @@ class RecordWriter:
         return "case " + kind + "".join(f" when {quote_literal(n)} then {sql}" for n, sql in choices.items()) + " end"
 
 
+def record_sql(relation: Relation, alias: str) -> str:
+    """An SQL text: the whole row of `alias` as a JSON object, without annotations."""
+    writer = RecordWriter(SqlWriter({relation.name: relation}, []), WireOptions())
+    return writer.record(relation, alias, writer.columns(relation, None), {})
+
+
 def json_value(column: QueryColumn, reference: str, *, no_null: bool) -> str:
     """SQL text: the JSON value of a column. With `no_null`, null is the type's "no value"."""
     kind = column.kind

@@ -42,12 +42,14 @@ async def create(app: DataverseApp, context: Context, table: Table, message: Mes
     await own_new_rows(table, message.rows, app.users, fetch, user, by_dual_write=message.through is not None)
     await check_polymorphic_lookups(app.catalog, table, message.rows, fetch)
     columns = columns_of([row.values for row in message.rows])
-    stored = await fetch(insert_sql(table, columns), as_json(row.values for row in message.rows))
+    shown = app.shown_sql(table) if message.show else ""
+    stored = await fetch(insert_sql(table, columns, shown), as_json(row.values for row in message.rows))
     versions = {record[0]: dict(record) for record in stored}
     images = dict.fromkeys(app.pipeline.images(Operation.CREATE, table.logical_name) | set(columns))
     changes = []
     for row in message.rows:
         assert row.id is not None
+        row.shown = versions[row.id].pop("shown", None)
         row.after = {**images, **row.values, **versions[row.id]}
         changed = frozenset(name for name, value in row.values.items() if value is not None)
         given = frozenset(name for name in changed if name in row.given and row.given[name] == row.values[name])

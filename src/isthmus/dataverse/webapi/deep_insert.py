@@ -19,10 +19,10 @@ from isthmus.metadata.types import ColumnType
 from isthmus.query.model import Relations
 
 
-async def insert(context: Context, relations: Relations, payloads: list[Payload]) -> list[Row]:
+async def insert(context: Context, relations: Relations, payloads: list[Payload], *, show: bool = False) -> list[Row]:
     """Create the rows of payloads of one table: first the rows they point at, then they, then those that point at them.
 
-    Returns the rows in the order of the payloads, with their ids.
+    Returns the rows in the order of the payloads, with their ids, and as they are shown if asked for.
     """
     catalog = context.app.catalog
     for relationship, pairs in _by_relationship(payloads, "parents").items():
@@ -32,7 +32,9 @@ async def insert(context: Context, relations: Relations, payloads: list[Payload]
     await resolve_references(context, relations, payloads)
     table = payloads[0].table
     rows = [Row(values=payload.values) for payload in payloads]
-    await context.app.execute(context, Message(operation=Operation.CREATE, table=table.logical_name, rows=rows))
+    await context.app.execute(
+        context, Message(operation=Operation.CREATE, table=table.logical_name, rows=rows, show=show)
+    )
     ids = {id(payload): row.id for payload, row in zip(payloads, rows, strict=True)}
     for relationship, groups in _by_relationship(payloads, "children").items():
         children = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 from isthmus.dataverse.app import DataverseApp
-from isthmus.dataverse.relations import relations
 from isthmus.dataverse.system_users import Fetch, SystemUser
 from isthmus.dataverse.webapi.preferences import MAX_PAGE_SIZE, Preferences
 from isthmus.query.model import Caller
@@ -22,7 +21,7 @@ class Service:
     def __init__(self, app: DataverseApp) -> None:
         self.app = app
         self.catalog = app.catalog
-        self.relations = relations(app.catalog)
+        self.relations = app.relations
         self.planner = Planner(self.relations, "dataverse", page_size=MAX_PAGE_SIZE, count_limit=COUNT_LIMIT + 1)
 
     @property

@@ -66,9 +66,11 @@ async def create(service: Service, context: Context, request: Request, user: Sys
     """POST to an entity set: a row, with the rows nested in it."""
     with request.stages.stage("parse"):
         payload = read_payload(service.catalog, table, decode_body(request.body))
+    preferences = request.preferences
+    show = preferences.representation and not preferences.annotations and not request.query
     with request.stages.stage("main"):
-        (row,) = await insert(context, service.relations, [payload])
-    return await _written(service, context, request, user, table, row.id, created=True)
+        (row,) = await insert(context, service.relations, [payload], show=show)
+    return await _written(service, context, request, user, table, row.id, created=True, shown=row.shown)
 
 
 async def upsert(service: Service, context: Context, request: Request, user: SystemUser, key: RowKey) -> Answer:
@@ -137,8 +139,12 @@ async def _written(
     row_id: UUID | int | None,
     *,
     created: bool,
+    shown: str | None = None,
 ) -> Answer:
-    """204 with the row's address, or the row itself when the caller prefers to see it: as both halves left it."""
+    """204 with the row's address, or the row itself when the caller prefers to see it: as both halves left it.
+
+    `shown` is the row as it was written; it is the answer when nothing else was.
+    """
     if request.preferences.representation:
         await context.settle()
     with request.stages.stage("shape"):
@@ -147,8 +153,11 @@ async def _written(
         preferences = request.preferences
         if not preferences.representation:
             return no_content((address, *location))
-        key = RowKey(table, id=row_id)  # type: ignore[arg-type]  # a Dataverse row's id is a UUID
-        record, select_list = await row_record(service, request, user, key, context.transaction.rows)
+        select_list = ""
+        record = shown if len(context.changes) == 1 else None
+        if record is None:
+            key = RowKey(table, id=row_id)  # type: ignore[arg-type]  # a Dataverse row's id is a UUID
+            record, select_list = await row_record(service, request, user, key, context.transaction.rows)
         body = with_context(request.base, f"{table.entity_set_name}{select_list}/$entity", record)
         headers = (*JSON_HEADERS, address, *location, (b"preference-applied", preferences.applied or b""))
         etag = etag_of(record)
