@@ -277,6 +277,40 @@ async def test_root_keeps_the_data_elsewhere_when_the_account_may_not_come_by(di
     assert not home.exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another account that may not come by")
+async def test_database_that_can_no_longer_be_reached_is_not_replaced_by_an_empty_one(directory: Path) -> None:
+    above = directory.parent / "above"
+    above.mkdir(mode=0o711)
+    embedded = EmbeddedPostgres(above / "postgresql")
+    await embedded.start()
+    try:
+        await embedded.ensure_database("isthmus_kept")
+        above.chmod(0o700)
+        await embedded.start()
+        await embedded.stop()
+        with pytest.raises(Unavailable, match="holds a database") as refusal:
+            await embedded.start()
+        assert str(above) in refusal.value.message
+        assert embedded.home == embedded.directory
+        above.chmod(0o711)
+        await embedded.start()
+        assert await value(embedded, "SELECT current_database()", "isthmus_kept") == "isthmus_kept"
+    finally:
+        await embedded.remove()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to keep files elsewhere")
+async def test_database_that_was_kept_elsewhere_and_is_gone_is_not_replaced(directory: Path) -> None:
+    private = directory.parent / "private-again"
+    private.mkdir(mode=0o700)
+    embedded = EmbeddedPostgres(private / "postgresql")
+    await embedded.start()
+    await embedded.stop()
+    shutil.rmtree(embedded.home)
+    with pytest.raises(Unavailable, match="is gone"):
+        await embedded.start()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to copy the programs")
 async def test_root_copies_programs_that_the_account_may_not_reach(
     directory: Path, monkeypatch: pytest.MonkeyPatch

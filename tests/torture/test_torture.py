@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from tests.torture.rounds import Torture, all_points
@@ -21,13 +22,19 @@ KILLS = int(os.environ.get("TORTURE_KILLS", "500"))
 SEED = int(os.environ.get("TORTURE_SEED", "0")) or secrets.randbelow(2**31)
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Not pytest's own, which other runs of pytest close to other accounts and clear away."""
+    with TemporaryDirectory(prefix="isthmus-torture-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        directory.chmod(0o711)
+        yield directory
+
+
 @asynccontextmanager
 async def environment(directory: Path, mutant: str = "") -> AsyncIterator[Running]:
     """An environment on a directory of its own, stopped afterwards whatever became of it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for parent in (directory, *directory.parents):
-        if parent.stat().st_uid == os.geteuid() and parent.stat().st_mode & 0o005 == 0:
-            parent.chmod(parent.stat().st_mode | 0o011)
+    directory.mkdir(mode=0o711, exist_ok=True)
     running = Running(directory / "e", mutant)
     try:
         yield running

@@ -135,7 +135,7 @@ class EmbeddedPostgres:
 
     def _start_alone(self) -> None:
         account = server_account(self._data())
-        if account is not None:
+        if account is not None and self._postmaster() is None:
             reachable_home(self.directory, account)
         programs = self._programs(account)
         if not self._data().exists():

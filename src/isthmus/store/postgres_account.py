@@ -102,14 +102,29 @@ def reachable_home(directory: Path, account: Account) -> Path:
     """The directory for the server's files: `directory` itself, or one below `SYSTEM_HOME` that `server` points to.
 
     `directory` is ours, so the account is let through it (search, not read); the directories above it are not ours.
+    Raises Unavailable rather than begin anew elsewhere when there is a database already that can't be reached.
     """
     link = directory / "server"
     if link.is_symlink():
+        if not link.exists():
+            raise Unavailable(
+                f"The database of {directory} was kept in {link.readlink()}, which is gone. Restore it there; to "
+                f"begin with an empty one, delete {directory}.",
+                code="data_directory_unreachable",
+            )
         return link.resolve()
     if not _permitted(directory, account, stat.S_IXOTH):
         directory.chmod(directory.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH)
-    if all(_permitted(parent, account, stat.S_IXOTH) for parent in (directory, *directory.resolve().parents)):
+    closed = [parent for parent in directory.resolve().parents if not _permitted(parent, account, stat.S_IXOTH)]
+    if not closed:
         return directory
+    if (directory / "data").exists():
+        raise Unavailable(
+            f"{directory} holds a database, which PostgreSQL's account (user id {account.uid}) can't reach any more: "
+            f"it may not search {', '.join(map(str, closed))}. Let it (chmod o+x), or move the data directory where it "
+            "may.",
+            code="data_directory_unreachable",
+        )
     home = _new_system_directory("server-")
     home.chmod(0o711)
     link.symlink_to(home)
