@@ -15,16 +15,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from facts_import.dataverse_tables import import_tables
+from facts_import.earlier_maps import earlier_maps
 from facts_import.facts import Facts
 from facts_import.finops_entities import Finops
 from facts_import.solutions import Placement
 from facts_import.table_maps import TableMaps
 
 from isthmus.metadata import files
+from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.relationship import ManyToMany
 
 _SOLUTIONS = Path(__file__).parent.parent / "src" / "isthmus" / "solutions"
-_COMPONENTS = ("tables", "choices", "finops_tables", "entities", "table_maps")
+_COMPONENTS = ("tables", "choices", "finops_tables", "entities", "table_maps", "table_maps/earlier")
 _TEAM_MEMBERSHIP = ManyToMany(
     schema_name="teammembership_association",
     intersect="teammembership",
@@ -53,8 +55,24 @@ def build(facts: Facts) -> dict[str, str]:
         found[path] = files.write_finops_table(finops_table)
     for enum in enums:
         found[f"finops_base/choices/{enum.name}.toml"] = files.write_enum(enum)
-    for name, table_map in TableMaps(facts, placement, tables, finops.entities, enums).all().items():
+    made = TableMaps(facts, placement, tables, finops.entities, enums)
+    table_maps = made.all()
+    for name, table_map in table_maps.items():
         found[f"{table_map.solution}/table_maps/{name}.toml"] = files.write_table_map(table_map)
+    catalog = Catalog(
+        version="",
+        solutions={},
+        tables=tables,
+        one_to_many=(),
+        many_to_many=(),
+        enums={enum.name: enum for enum in enums},
+        finops_tables={},
+        entities=finops.entities,
+        number_sequences={},
+        table_maps={table_map.name: table_map for table_map in table_maps.values()},
+    )
+    for name, table_map in earlier_maps(facts, made, catalog).items():
+        found[f"{table_map.solution}/table_maps/earlier/{name}.toml"] = files.write_table_map(table_map)
     found["finops_base/number_sequences.toml"] = files.write_number_sequences(finops.number_sequences())
     found["dataverse_base/relationships.toml"] = files.write_many_to_many([_TEAM_MEMBERSHIP])
     return found

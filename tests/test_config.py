@@ -66,7 +66,9 @@ def test_values_of_every_type_are_read_from_text(tmp_path: Path) -> None:
         ({"ISTHMUS_TOKEN_LIFETIME": "3601"}, "between 60 and 3600 seconds"),
         ({"ISTHMUS_TOKEN_LIFETIME": "59"}, "between 60 and 3600 seconds"),
         ({"ISTHMUS_TLS_CERT": "/a.pem"}, "belong together"),
-        ({"ISTHMUS_WORKERS": "5"}, "need 450 connections, but the embedded server takes 300"),
+        ({"ISTHMUS_ACTIVITY_RETENTION_DAYS": "-1"}, "activity_retention_days is -1"),
+        ({"ISTHMUS_MAIL_SERVER": "smtp.example.com"}, "mail_server must begin with mailtos://"),
+        ({"ISTHMUS_WORKERS": "5"}, "need 470 connections, but the embedded server takes 300"),
         ({"ISTHMUS_TLS_CERT": ""}, "ISTHMUS_TLS_CERT: ''"),
     ],
 )

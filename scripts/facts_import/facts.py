@@ -24,6 +24,7 @@ class Facts:
     entities: dict[str, dict[str, Any]]
     enums: dict[str, list[list[Any]]]
     maps: dict[str, dict[str, Any]]
+    earlier_maps: dict[str, dict[str, Any]]
     map_entity: dict[str, str]
     map_table: dict[str, str]
     packages: dict[str, dict[str, Any]]
@@ -37,6 +38,7 @@ class Facts:
             entities=_folder(folder / "schema" / "finops"),
             enums=_json(folder / "schema" / "finops_enums.json"),
             maps=_folder(folder / "maps"),
+            earlier_maps=_folder(folder / "maps_2020"),
             map_entity={row["map"]: row["finops_entity"] for row in coverage},
             map_table={row["map"]: row["dataverse_table"] for row in coverage},
             packages=_json(folder / "packages.json"),

@@ -43,7 +43,7 @@ class TableMaps:
         fact = self._facts.maps[name]
         table = self._tables[self._facts.map_table[name]]
         entity = self._entities[self._facts.map_entity[name]]
-        rows = tuple(self._row(table, entity, number, row) for number, row in enumerate(fact["fields"], 1))
+        rows = tuple(self.row(table, entity, number, row) for number, row in enumerate(fact["fields"], 1))
         label = fact["name"].split(" - ", 1)[-1]
         return TableMap(
             name=f"{table.entity_set_name} - {label}",
@@ -72,7 +72,8 @@ class TableMaps:
             key.append(f"{table.company_column}.cdm_companycode")
         return tuple(key)
 
-    def _row(self, table: Table, entity: Entity, number: int, row: dict[str, Any]) -> FieldMapping:
+    def row(self, table: Table, entity: Entity, number: int, row: dict[str, Any]) -> FieldMapping:
+        """The field mapping of a row of the facts; KeyError when its column or field is not there."""
         fact = row["transform"]
         path, arrow, transform = row["dataverse"], row["direction"], Transform()
         column = table.column[path.split(".")[0]] if path else None

@@ -26,7 +26,7 @@ RESERVED_CONNECTIONS = 10
 """Those of them that are left for people, migrations and recovery by others."""
 POOLS_PER_HALF = 2
 """Pools of `pool_size` that one worker has on each half: for saves that begin there, and on the partner half."""
-WORKER_CONNECTIONS = 8
+WORKER_CONNECTIONS = 12
 """Those that one worker needs beside these pools."""
 
 CONTROL_DATABASE = "isthmus_control"
@@ -55,6 +55,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `trusted_proxies`     addresses whose `X-Forwarded-Proto` and `X-Forwarded-Host` are believed.
     `accept_mock_token`   let the fixed token `mock-token-for-localhost` in, from loopback only.
     `drain_seconds`       how long requests may go on after the server was told to stop.
+    `queue_alarm_rows`    changes of one table map that wait on one half before an alarm is raised.
+    `activity_retention_days`   age at which entries of the activity log are removed; 0 = they stay.
+    `mail_server`         address of the server that alerts to e-mail addresses go through, as `apprise` writes it.
     """
 
     data_dir: Path = Path(".isthmus")
@@ -74,6 +77,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     accept_mock_token: bool = False
     drain_seconds: int = 10
+    queue_alarm_rows: int = 100_000
+    activity_retention_days: int = 0
+    mail_server: str = ""
 
     @property
     def embedded_databases(self) -> tuple[str, ...]:
@@ -183,6 +189,12 @@ def _check(settings: Settings) -> None:
     for name in ("workers", "pool_size"):
         if getattr(settings, name) < 1:
             raise SettingError(f"{name} is {getattr(settings, name)}; it must be at least 1.")
+    if settings.queue_alarm_rows < 1:
+        raise SettingError(f"queue_alarm_rows is {settings.queue_alarm_rows}; it must be at least 1.")
+    if settings.activity_retention_days < 0:
+        raise SettingError(f"activity_retention_days is {settings.activity_retention_days}; 0 keeps entries for good.")
+    if settings.mail_server and not settings.mail_server.startswith(("mailto://", "mailtos://")):
+        raise SettingError("mail_server must begin with mailtos:// (or mailto://), as in mailtos://user:pass@host.")
     if settings.drain_seconds < 0:
         raise SettingError(f"drain_seconds is {settings.drain_seconds}; it must not be negative.")
     if not SHORTEST_TOKEN_LIFETIME <= settings.token_lifetime <= LONGEST_TOKEN_LIFETIME:

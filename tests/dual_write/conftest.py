@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from tests.support.both_halves import BothHalves
+from tests.support.initial_sync import NewDatabase, Side, build_filled
 
 from isthmus.config import Settings
 from isthmus.environments.environment import Environment
@@ -22,3 +23,9 @@ async def both(templates: dict[str, str], new_database: Callable[..., Awaitable[
         yield halves
     finally:
         await environment.close()
+
+
+@pytest.fixture(scope="session")
+async def filled(templates: dict[str, str], new_database: NewDatabase) -> Side:
+    """Databases whose halves hold the same records of every table map."""
+    return await build_filled(templates, new_database)

@@ -11,6 +11,7 @@ from tests.support.writing import call, create, delete, update
 from isthmus.apps.change import Operation
 from isthmus.apps.message import Message
 from isthmus.apps.pipeline import Stage, Step
+from isthmus.dual_write.activity import ActivityFilter
 from isthmus.environments.environment import Environment
 from isthmus.errors import Rejected
 
@@ -209,9 +210,9 @@ async def test_refusal_leaves_both_halves_and_stands_in_the_activity_log(compani
     assert "Nothing was saved on either half" in refusal.value.message
     assert dict(await account(companies, "R1")) == dict(found)
     assert (await customer(companies, "R1"))["creditlimit"] == 100
-    entry = (await companies.activity.newest("accounts - Customers V3", 1))[0]
-    assert (entry["kind"], entry["refused_by"], entry["record_key"]) == ("live_sync_refused", "finops", "r1, usmf")
-    assert entry["message"] == refusal.value.message
+    entry = (await companies.activity.entries(ActivityFilter(table_map="accounts - Customers V3"), limit=1))[0]
+    assert (entry.kind, entry.refused_by, entry.record_key) == ("live_sync_error", "finops", "r1, usmf")
+    assert entry.message == refusal.value.message
 
 
 async def test_lookup_that_names_no_row_is_refused_with_its_value(companies: Environment) -> None:

@@ -150,11 +150,11 @@ async def test_without_the_lock_opposite_writers_wait_for_each_other(
 ) -> None:
     """The test above is able to fail: no database sees the whole circle, so only a time-out ends it."""
 
-    async def no_lock(home: Transaction, numbers: object) -> None:
-        await asyncio.sleep(0)
+    def of_its_own(table_map: str, key: str) -> int:
+        return random.getrandbits(62)
 
     await new_customer(legal_entity, "L3")
-    monkeypatch.setattr(exchange_module, "lock_records", no_lock)
+    monkeypatch.setattr(exchange_module, "lock_number", of_its_own)
     for _ in range(20):
         try:
             ended = await opposite_writes(legal_entity, ["L3"], 2)

@@ -67,6 +67,14 @@ class Environment:
     def finops(self) -> ASGIApp:
         return self._half("finops")
 
+    @property
+    def management(self) -> ASGIApp:
+        return self._half("finops")
+
+    @property
+    def management_calls(self) -> ASGIApp:
+        return self._half("finops")
+
     def _half(self, name: str) -> ASGIApp:
         pool = self._pools[name]
 

@@ -11,7 +11,7 @@ import pytest
 
 from isthmus.apps.principal import Principal
 from isthmus.config import Settings
-from isthmus.server.app import Application, half_of
+from isthmus.server.app import Application, place_of
 from isthmus.server.authentication import Authenticator
 from isthmus.server.identity import load_identities
 from isthmus.server.issuer import Issuer
@@ -20,7 +20,7 @@ from isthmus.server.wire import ASGIApp, Receive, Scope, Send, answer, base_url
 
 
 @pytest.mark.parametrize(
-    ("path", "half"),
+    ("path", "place"),
     [
         ("/api/data/v9.2/accounts", "dataverse"),
         ("/API/Data/V9.2/accounts", "dataverse"),
@@ -30,6 +30,12 @@ from isthmus.server.wire import ASGIApp, Receive, Scope, Send, answer, base_url
         ("/DATA/CustomersV3", "finops"),
         ("/metadata/DataEntities", "finops"),
         ("/Metadata", "finops"),
+        ("/api/isthmus/v1/table-maps", "management"),
+        ("/API/Isthmus", "management"),
+        ("/api/DualWriteManagement/1.0/Version", "management_calls"),
+        ("/api/ConnectionSet/x", "management_calls"),
+        ("/api/isthmusx", None),
+        ("/isthmus/v1", None),
         ("/database", None),
         ("/metadatas", None),
         ("/api/datax", None),
@@ -39,8 +45,8 @@ from isthmus.server.wire import ASGIApp, Receive, Scope, Send, answer, base_url
         ("/common/discovery/instance", None),
     ],
 )
-def test_paths_belong_to_halves(path: str, half: str | None) -> None:
-    assert half_of(path) == half
+def test_paths_belong_to_places(path: str, place: str | None) -> None:
+    assert place_of(path) == place
 
 
 class Echo:
@@ -68,23 +74,46 @@ class Echo:
     def finops(self) -> ASGIApp:
         return self.half
 
+    @property
+    def management(self) -> ASGIApp:
+        return self.half
+
+    @property
+    def management_calls(self) -> ASGIApp:
+        return self.half
+
     async def half(self, scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, 200, base_url(scope).encode(), [])
 
 
-def application(settings: Settings) -> tuple[Application, str]:
+def application(settings: Settings, resource: str) -> tuple[Application, str]:
     identities = load_identities(settings)
     tokens = Tokens(load_signing_key(settings.data_dir), identities, 60)
     app = Application(settings, Echo(), Authenticator(tokens), Issuer(settings, tokens).app, identities.tenant_id)
-    return app, tokens.issue(identities.first(), "https://localhost:7443", "https://localhost:7443")
+    return app, tokens.issue(identities.first(), resource, "https://localhost:7443")
 
 
-async def asked(settings: Settings, path: str = "/data", **headers: str) -> httpx.Response:
-    app, token = application(settings)
+async def asked(
+    settings: Settings, path: str = "/data", resource: str = "https://localhost:7443", **headers: str
+) -> httpx.Response:
+    app, token = application(settings, resource)
     transport = httpx.ASGITransport(app, client=("192.0.2.1", 1))
     given: dict[str, Any] = {"authorization": f"Bearer {token}", **{k.replace("_", "-"): v for k, v in headers.items()}}
     async with httpx.AsyncClient(transport=transport, base_url="http://inside:1") as client:
         return await client.get(path, headers=given)
+
+
+@pytest.mark.parametrize("path", ["/api/isthmus/v1/table-maps", "/api/DualWriteManagement/1.0/Version"])
+async def test_management_needs_a_token_for_both_halves(tmp_path: Path, path: str) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert (await asked(settings, path)).status_code == 200
+    for resource in ("https://localhost:7443/data", "https://localhost:7443/api/data"):
+        refused = await asked(settings, path, resource=resource)
+        assert refused.status_code == 401
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.headers["www-authenticate"].startswith("Bearer ")
+        assert (refused.json()["code"], refused.json()["status"]) == ("unauthenticated", 401)
+        assert "both" in refused.json()["detail"]
 
 
 async def test_a_trusted_proxy_says_what_the_client_used(tmp_path: Path) -> None:

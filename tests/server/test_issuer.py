@@ -129,6 +129,13 @@ async def test_tokens_verify_with_the_published_keys(shared: RunningEnvironment)
     assert 0 < claims["exp"] - time.time() <= 3600
 
 
+async def test_tools_of_dual_write_get_tokens_for_their_own_resource(shared: RunningEnvironment) -> None:
+    token = await shared.token("https://IntegratorApp.com/.default")
+    async with shared.client() as client:
+        answer = await client.get("/api/DualWriteManagement/1.0/Version", headers={"authorization": f"Bearer {token}"})
+    assert answer.status_code == 200
+
+
 async def test_instance_discovery_names_this_host(shared: RunningEnvironment) -> None:
     async with shared.client() as client:
         found = (await client.get("/common/discovery/instance?api-version=1.1&authorization_endpoint=x")).json()

@@ -20,7 +20,7 @@ from tests.support.writing import create
 from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
 from isthmus.apps.message import Message
-from isthmus.apps.pipeline import Stage, Step
+from isthmus.apps.pipeline import SetBased, Stage, Step
 from isthmus.apps.port import App
 from isthmus.apps.principal import Half
 from isthmus.dual_write.dependencies import enable_order
@@ -70,7 +70,8 @@ class BothHalves:
         self.generator = Generator(self.catalog, itertools.count(36**2))
         self.sent: list[Sent] = []
         for app in self.apps.values():
-            app.pipeline.register(Step(stage=Stage.PRE_VALIDATION, handler=self._record))
+            unseen = SetBased(reads=frozenset(), joins="", fills={}, needs_handler="false")
+            app.pipeline.register(Step(stage=Stage.PRE_VALIDATION, handler=self._record, set_based=unseen))
 
     async def _record(self, context: Context, message: Message) -> None:
         self.sent.append(Sent(context.half, message.operation, message.table, len(message.rows), message.through))
@@ -84,15 +85,16 @@ class BothHalves:
         """Live sync carries records by this map in place of the one of its name; the oracle goes by the true one."""
         handler: Any = self.environment.finops_app.pipeline._before_commit[0]
         live_sync: LiveSync = handler.__self__
-        true_legs = live_sync._legs
+        current = live_sync._legs
+        true_legs = current.now
         catalog = msgspec.structs.replace(
             self.catalog, table_maps={**self.catalog.table_maps, table_map.name: table_map}
         )
-        live_sync._legs = Legs(catalog)
+        current.now = Legs(catalog)
         try:
             yield
         finally:
-            live_sync._legs = true_legs
+            current.now = true_legs
 
     def maker(self, name: str) -> Maker:
         """The generator of records of a map."""

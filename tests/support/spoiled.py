@@ -6,11 +6,10 @@ from typing import Any
 
 import msgspec
 
+from isthmus.dual_write.calculated import LANGUAGES
 from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.check import Report, report
 from isthmus.metadata.table_map import TableMap
-from isthmus.query.odata import parse_filter_syntax
-from isthmus.query.ranges import parse_range_syntax
 
 ACCOUNTS = "accounts - Customers V3"
 ACCOUNTS_FILE = "party_and_global_address_book/table_maps/CustomersV3-accounts.toml"
@@ -55,7 +54,7 @@ class Spoiled:
 
 def check(catalog: Catalog) -> Report:
     """The report on a catalog, with the product's own parsers."""
-    return report(catalog, parse_range_syntax, parse_filter_syntax)
+    return report(catalog, LANGUAGES)
 
 
 def only(found: Report) -> tuple[str, str, int | None, str]:

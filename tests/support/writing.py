@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 from tests.support.callers import CALLER
 
+from isthmus.apps.again import run_again
 from isthmus.apps.change import Operation
 from isthmus.apps.message import Message, Row
 from isthmus.apps.port import App
@@ -29,10 +30,14 @@ async def delete(app: App, table: str, *ids: UUID | int) -> None:
 
 
 async def _write(app: App, operation: Operation, table: str, rows: list[Row]) -> list[Any]:
-    async with app.context(CALLER, correlation_id="test") as context:
-        await app.execute(context, Message(operation=operation, table=table, rows=rows))
-        await context.commit()
-    return [row.id for row in rows]
+    async def write() -> list[Any]:
+        fresh = [Row(id=row.id, values=dict(row.values)) for row in rows]
+        async with app.context(CALLER, correlation_id="test") as context:
+            await app.execute(context, Message(operation=operation, table=table, rows=fresh))
+            await context.commit()
+        return [row.id for row in fresh]
+
+    return await run_again(write)
 
 
 async def call(root: Any, method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -46,13 +51,14 @@ async def call(root: Any, method: str, path: str, body: Any = None) -> tuple[int
     async def send(part: Any) -> None:
         sent.append(part)
 
+    path, _, query = path.partition("?")
     scope = {
         "type": "http",
         "method": method,
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
         "isthmus.principal": CALLER,
     }

@@ -14,6 +14,7 @@ import msgspec
 from tests.torture.history import History
 from tests.torture.oracle import Figures, check
 from tests.torture.running import NotStarted, Running
+from tests.torture.table_map_driver import TableMapDriver
 from tests.torture.writers import World, Writers, new_client, prepare_world
 
 from isthmus.store.crash_points import NAMES
@@ -37,6 +38,7 @@ class Report(msgspec.Struct):
     kills: Counter[str] = msgspec.field(default_factory=Counter)
     database_faults: Counter[str] = msgspec.field(default_factory=Counter)
     recoveries: Counter[str] = msgspec.field(default_factory=Counter)
+    spells: Counter[str] = msgspec.field(default_factory=Counter)
     slowest_start: float = 0.0
     figures: Figures = msgspec.field(default_factory=Figures)
 
@@ -51,6 +53,7 @@ class Report(msgspec.Struct):
             ("database restarts and cuts", sum(self.database_faults.values())),
             *((f"  {kind}", count) for kind, count in sorted(self.database_faults.items())),
             *((name, count) for name, count in sorted(self.recoveries.items())),
+            *((f"table maps {spell}", count) for spell, count in sorted(self.spells.items())),
             ("slowest start after a kill (s)", round(self.slowest_start, 1)),
             ("records", figures.records),
             ("acknowledged writes", figures.acknowledged),
@@ -105,12 +108,29 @@ class Torture:
         await self._work.stop()
         await self._running.wait_until_quiet(QUIET_SECONDS)
         figures = await check(self._running, history)
-        self.report.figures.add(figures)
-        self.report.kills = self._running.kills()
-        self.report.database_faults = self._running.database_restarts
-        events = self._running.log_events()
-        self.report.recoveries = Counter({name: n for name, n in events.items() if name.startswith("recovered")})
-        self.report.seconds += time.monotonic() - began
+        self._report(figures, began)
+        return figures
+
+    async def table_map_round(self, spells: int) -> Figures:
+        """One round in which an administrator pauses, resumes, stops and runs table maps, among kills and restarts."""
+        began = time.monotonic()
+        assert self._world is not None
+        self._rounds += 1
+        history = History(f"m{self._rounds}x")
+        self._work = Writers(self._running, history, self._world, f"{self.report.seed}-m{self._rounds}")
+        driver = TableMapDriver(self._running, self._work, f"{self.report.seed}-{self._rounds}")
+        await self._work.start(self._writers, self._records)
+        driving = asyncio.create_task(driver.run(spells))
+        while not driving.done():
+            await asyncio.sleep(self._rng.uniform(0.5, 3.0))
+            with suppress(asyncpg.PostgresError, OSError):
+                await self._fault(self._rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])
+        await driving
+        await self._work.stop()
+        await self._running.wait_until_quiet(QUIET_SECONDS)
+        figures = await check(self._running, history)
+        self.report.spells += driver.spells
+        self._report(figures, began)
         return figures
 
     async def write(self, seconds: float) -> Figures:
@@ -124,6 +144,14 @@ class Torture:
         await work.stop()
         await self._running.wait_until_quiet(QUIET_SECONDS)
         return await check(self._running, history)
+
+    def _report(self, figures: Figures, began: float) -> None:
+        self.report.figures.add(figures)
+        self.report.kills = self._running.kills()
+        self.report.database_faults = self._running.database_restarts
+        events = self._running.log_events()
+        self.report.recoveries = Counter({name: n for name, n in events.items() if name.startswith("recovered")})
+        self.report.seconds += time.monotonic() - began
 
     async def _change_point(self, point: str) -> None:
         """Kill the supervisor, and with it everything, while writers write; start again with another crash point."""

@@ -161,6 +161,22 @@ class Running:
                 await connection.close()
         return count
 
+    async def queued(self) -> int:
+        """Changes that wait in the queues of both halves, or were refused."""
+        count = 0
+        for half in DATABASES:
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                connection = await self.connect(half)
+                try:
+                    count += await connection.fetchval(
+                        "select count(*) from isthmus.queued_change where status in ('waiting', 'failed')"
+                    )
+                finally:
+                    await connection.close()
+                continue
+            return -1
+        return count
+
     async def wait_until_quiet(self, seconds: float) -> None:
         """Wait until both halves answer and nothing is prepared or open any more, for so many seconds at most."""
         deadline = time.monotonic() + seconds

@@ -19,6 +19,8 @@ from tests.torture.running import Running
 from isthmus.store.crash_points import NAMES
 
 KILLS = int(os.environ.get("TORTURE_KILLS", "500"))
+MAP_ROUNDS = int(os.environ.get("TORTURE_MAP_ROUNDS", "4"))
+SPELLS = 8
 SEED = int(os.environ.get("TORTURE_SEED", "0")) or secrets.randbelow(2**31)
 
 
@@ -77,6 +79,22 @@ async def test_hundreds_of_kills(tmp_path: Path) -> None:
         assert set(NAMES) <= report.kills.keys()
         assert report.figures.unexpected == 0, report.text()
         assert report.figures.acknowledged > 5 * KILLS
+
+
+@pytest.mark.torture
+async def test_table_maps_paused_resumed_stopped_and_run(tmp_path: Path) -> None:
+    """Whatever an administrator does with them meanwhile: nothing apart, nothing lost, nothing comes back."""
+    async with environment(tmp_path) as running:
+        torture = Torture(running, SEED, writers=6, records=16)
+        await torture.start(slow_share=0.1, slow_seconds=0.3)
+        for number in range(1, MAP_ROUNDS + 1):
+            await torture.table_map_round(SPELLS)
+            print(f"\n--- table maps, round {number}\n{torture.report.text()}", flush=True)
+        report = torture.report
+        assert report.figures.faults == 0, report.text()
+        assert report.figures.unexpected == 0, report.text()
+        assert len(report.spells) == 3
+        assert await running.queued() == 0
 
 
 @pytest.mark.torture

@@ -30,6 +30,8 @@ REPEAT_SECONDS = 120.0
 
 SEPARATOR = " "
 
+BOTH: tuple[Side, ...] = ("dataverse", "finops")
+
 
 class World(NamedTuple):
     """Ids of the rows that accounts refer to."""
@@ -91,8 +93,10 @@ class Writers:
         self._tasks: list[asyncio.Task[None]] = []
         self._client = new_client(running)
         self._begun = 0
+        self._sides: tuple[Side, ...] = BOTH
+        self._may_delete = True
+        self._at_work: set[asyncio.Event] = set()
         self.acknowledged = 0
-        self.latest: dict[str, float] = {}
 
     async def start(self, writers: int, records: int) -> None:
         """Create the records, then write until `stop`."""
@@ -107,6 +111,20 @@ class Writers:
         await asyncio.gather(*self._tasks)
         await self._client.aclose()
 
+    async def keep_to(self, side: Side, *, may_delete: bool = True) -> None:
+        """Write on this half only from now on; returns once every writer has done what it was at."""
+        self._sides, self._may_delete = (side,), may_delete
+        for done in tuple(self._at_work):
+            await done.wait()
+
+    def let_delete(self) -> None:
+        """Delete again."""
+        self._may_delete = True
+
+    def keep_to_both(self) -> None:
+        """Write on both halves again, and delete."""
+        self._sides, self._may_delete = BOTH, True
+
     async def _work(self, rng: random.Random) -> None:
         actions: tuple[tuple[Callable[[random.Random], Any], float], ...] = (
             (self._append, 0.76),
@@ -117,7 +135,11 @@ class Writers:
         names = [action for action, _ in actions]
         weights = [weight for _, weight in actions]
         while not self._stopping.is_set():
+            done = asyncio.Event()
+            self._at_work.add(done)
             await rng.choices(names, weights)[0](rng)
+            self._at_work.remove(done)
+            done.set()
             await asyncio.sleep(0)
 
     # --- the writes ---------------------------------------------------------------------------------------------
@@ -127,7 +149,7 @@ class Writers:
         record = self._choose(rng)
         if record is None:
             return
-        side: Side = rng.choice(("dataverse", "finops"))
+        side: Side = rng.choice(self._sides)
         shown = await self._read(record, side)
         if shown is None:
             await asyncio.sleep(0.05)
@@ -153,7 +175,7 @@ class Writers:
 
     async def _create(self, rng: random.Random) -> None:
         """A new customer: with a number of ours, or with one that F&O gives it."""
-        side: Side = rng.choice(("dataverse", "finops"))
+        side: Side = rng.choice(self._sides)
         numbered = rng.random() < 0.5
         record = self._history.new_record()
         if numbered:
@@ -190,10 +212,12 @@ class Writers:
 
     async def _delete(self, rng: random.Random) -> None:
         """Delete a record, on either half, while others may be writing it."""
+        if not self._may_delete:
+            return
         record = self._choose(rng, for_delete=True)
         if record is None:
             return
-        side: Side = rng.choice(("dataverse", "finops"))
+        side: Side = rng.choice(self._sides)
         if not await self._find(record, side):
             return
         operation = self._history.begin(record, "delete", side, self._history.new_mark())

@@ -6,7 +6,7 @@ post-operation 40); *before commit* is ours: it runs once per transaction, after
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -38,12 +38,28 @@ MessageHandler = Callable[["Context", Message], Awaitable[None]]
 CommitHandler = Callable[["Context"], Awaitable[None]]
 
 
+class SetBased(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step does to new rows, said in SQL over any number of them, `s`; a load need not call it then. To rows
+    that are updated such a step does nothing.
+
+    `joins` go behind `s` in a FROM clause and find one row at most for each, by its columns `reads`. `fills` are
+    columns and what they become in a row that has no value there. Rows for which `needs_handler` holds are sent through
+    the pipeline after all.
+    """
+
+    reads: frozenset[str]
+    joins: str
+    fills: Mapping[str, str]
+    needs_handler: str
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """A handler at a stage.
 
-    `table` and `operation` of None mean any. `columns` restricts an update step to updates that give one of them
-    (Dataverse's filtering attributes). `images` are columns the step reads from `before` and `after`. Lower `rank` runs
-    first; steps of one rank run in the order they were registered.
+    `table` and `operation` of None mean any. `columns` restricts a step on creates or updates to messages that give one
+    of them (Dataverse's filtering attributes). `images` are columns the step reads from `before` and `after`. Lower
+    `rank` runs first; steps of one rank run in the order they were registered. A step `for_callers` does not see what
+    live sync sends. `set_based` says the same as the handler in SQL.
     """
 
     stage: Stage
@@ -53,10 +69,14 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     columns: frozenset[str] = frozenset()
     images: frozenset[str] = frozenset()
     rank: int = 100
+    for_callers: bool = False
+    set_based: SetBased | None = None
 
     def concerns(self, message: Message) -> bool:
         """Whether the step runs for this message."""
-        if self.columns and message.operation is Operation.UPDATE:
+        if self.for_callers and message.through is not None:
+            return False
+        if self.columns and message.operation is not Operation.DELETE:
             return any(not self.columns.isdisjoint(row.values) for row in message.rows)
         return True
 

@@ -8,6 +8,7 @@ import cyclopts
 
 import isthmus
 from isthmus.cli import exit_codes
+from isthmus.cli.not_running import NotRunning
 from isthmus.config import SettingError
 from isthmus.errors import Conflict, IsthmusError
 
@@ -23,6 +24,7 @@ app.command("isthmus.cli.token:token", name="token")
 app.command("isthmus.cli.check:check", name="check")
 app.command("isthmus.cli.doctor:doctor", name="doctor")
 app.command("isthmus.cli.activity:activity", name="activity")
+app.command("isthmus.cli.table_map:app", name="map")
 app.command("isthmus.cli.demo:demo", name="demo")
 
 
@@ -32,6 +34,8 @@ def main() -> None:
         app()
     except SettingError as error:
         _fail(str(error), exit_codes.USAGE)
+    except NotRunning as error:
+        _fail(error.message, exit_codes.NOT_RUNNING)
     except Conflict as error:
         _fail(error.message, exit_codes.CONFLICT)
     except IsthmusError as error:

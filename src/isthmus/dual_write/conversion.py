@@ -26,23 +26,29 @@ FALSE = frozenset({"false", "no", "0"})
 
 
 class Converted(msgspec.Struct, frozen=True):
-    """SQL of a converted value, and SQL of a condition that holds when the value has no counterpart (None: never)."""
+    """SQL of a converted value, and of a condition that holds when the value has no counterpart (None: never).
+
+    `given` is SQL of the value that has none.
+    """
 
     sql: str
     fault: str | None = None
+    given: str = ""
 
 
 def to_dataverse(
     row: FieldMapping, field: EntityField | None, value: str, column: Column, enums: Mapping[str, Enum]
 ) -> Converted:
     """Convert `value`, the SQL of an F&O field, to what `column` holds."""
-    default = row.transform.default
     if field is None:
-        return Converted(dataverse_literal(default, column))
+        return Converted(dataverse_literal(row.transform.fixed, column))
+    default = row.transform.default
     if row.transform.value_map is not None:
         return _map_to_dataverse(row.transform.value_map, field, value, column, enums)
     known = f"nullif({value}, {FIELD_NO_VALUE[field.type]})" if field.type in NULLABLE else value
     converted = _cast_to_dataverse(known, field, column, enums)
+    if row.transform.truncate:
+        converted = cut(converted, column.type.is_text, column.max_length)
     if default is not None:
         converted = f"coalesce({converted}, {dataverse_literal(default, column)})"
     return Converted(converted)
@@ -52,13 +58,21 @@ def to_finops(
     row: FieldMapping, column: Column | None, value: str, field: EntityField, enums: Mapping[str, Enum]
 ) -> Converted:
     """Convert `value`, the SQL of a Dataverse column, to what the F&O field holds; never null."""
-    default = row.transform.default
     if column is None:
-        return Converted(finops_literal(default, field, enums))
+        return Converted(finops_literal(row.transform.fixed, field, enums))
+    default = row.transform.default
     nothing = FIELD_NO_VALUE[field.type] if default is None else finops_literal(default, field, enums)
     if row.transform.value_map is not None:
         return _map_to_finops(row.transform.value_map, column, value, field, nothing, enums)
-    return Converted(f"coalesce({_cast_to_finops(value, column, field, enums)}, {nothing})")
+    converted = _cast_to_finops(value, column, field, enums)
+    if row.transform.truncate:
+        converted = cut(converted, field.type is FieldType.STRING, field.max_length)
+    return Converted(f"coalesce({converted}, {nothing})")
+
+
+def cut(sql: str, is_text: bool, max_length: int | None) -> str:
+    """A text, cut to the characters that its destination has room for; anything else as it is."""
+    return f"left({sql}, {max_length})" if is_text and max_length is not None else sql
 
 
 def dataverse_literal(text: str | None, column: Column) -> str:
@@ -107,7 +121,7 @@ def _map_to_dataverse(
     subject = f"lower({value})" if field.type is FieldType.STRING else value
     nothing = "''" if field.type is FieldType.STRING else FIELD_NO_VALUE[field.type]
     sql = f"case {subject} {' '.join(whens)} end"
-    return Converted(sql, f"{subject} not in ({', '.join([*known, nothing])})")
+    return Converted(sql, f"{subject} not in ({', '.join([*known, nothing])})", value)
 
 
 def _map_to_finops(
@@ -130,7 +144,7 @@ def _map_to_finops(
         return Converted(nothing)
     subject = f"lower({value})" if column.type.is_text else value
     sql = f"case when {value} is null then {nothing} else case {subject} {' '.join(whens)} end end"
-    return Converted(f"coalesce({sql}, {nothing})", f"{subject} not in ({', '.join(known)})")
+    return Converted(f"coalesce({sql}, {nothing})", f"{subject} not in ({', '.join(known)})", value)
 
 
 def _is_no_member(text: str, field: EntityField, enums: Mapping[str, Enum]) -> bool:

@@ -9,6 +9,7 @@ loads is one and the same (a) and (b).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ import msgspec
 from isthmus.apps.principal import Half
 from isthmus.metadata.map_path import MapPath
 from isthmus.metadata.table_map import TableMap
+from isthmus.query.quoting import quote_literal
 
 PARTNER: dict[Half, Half] = {"dataverse": "finops", "finops": "dataverse"}
 
@@ -54,6 +56,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     """One direction of a table map, compiled.
 
     `root` is the table of the source half whose rows are the records; `project` and `keys_of_ids` take their ids as $1;
+    `ids_of_key` takes a key as text and reads the whole source, records that the filter leaves out among them;
     `keys_of_values` takes rows that do not exist yet as JSON in $1, each with an `id` that comes back beside its key.
     `resolve` takes JSON of `[{ordinal, target, company, values...}]`; `resolved` names the values it needs.
     `triggers`: table of the source half -> its columns whose change concerns the leg -> destination values. `shown_by`,
@@ -62,14 +65,18 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     read: they are sent even when what they follow from came from the destination. `roots`: for each table that is not
     the root's, SQL from its row ids ($1) to pairs (id, root) with the root rows that show them. `key_names` are the
     columns or fields of a message that the integration key is made of; only maps that are `is_two_way` need record
-    locks. `paths` are the values of a leg towards Dataverse by the name they travel under.
+    locks. `paths` are the values of a leg towards Dataverse by the name they travel under. `stage_all` is the same (a)
+    over the whole source, for COPY: a row for every record that takes part, with the columns and types of `staged`.
     """
 
     table_map: TableMap
     source: Half
     root: str
     project: str
+    stage_all: str
+    staged: dict[str, str]
     keys_of_ids: str
+    ids_of_key: str
     keys_of_values: str
     resolve: str
     resolved: tuple[str, ...]
@@ -89,3 +96,10 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def destination(self) -> Half:
         return PARTNER[self.source]
+
+    def stage(self, companies: Sequence[str] | None) -> str:
+        """`stage_all` for the records of these companies; of all of them, and of none, when it is None."""
+        if companies is None:
+            return self.stage_all
+        codes = ", ".join(quote_literal(code.lower()) for code in companies)
+        return f"select * from ({self.stage_all}) r where r._company in ({codes})"

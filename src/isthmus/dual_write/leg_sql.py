@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from isthmus.errors import Rejected
 from isthmus.finops.data_sources import DataSources, fixed_conditions
 from isthmus.metadata.catalog import Catalog
@@ -16,16 +18,64 @@ KEY_SEPARATOR = "chr(31)"
 """Between the parts of a key: a character that no key value contains."""
 
 
-def project_sql(
-    identity: str, company: str, passes: str, key: str, faults: Iterable[str], values: Mapping[str, str], source: str
-) -> str:
-    """The statement of (a): one JSON text for all records of `source`, the shape of leg.Projected."""
-    columns = ", ".join(f"{sql} as {quote_identifier(name)}" for name, sql in values.items()) or "null as _"
+class Projection(msgspec.Struct, frozen=True, kw_only=True):
+    """(a) of a leg in parts: SQL over `records`, the FROM clause that yields every record of the source.
+
+    `identity` is the record's id and `identity_type` its type; `values` are by the name they travel under, `types` are
+    the types they have at the destination.
+    """
+
+    records: str
+    identity: str
+    identity_type: str
+    company: str
+    passes: str
+    key: str
+    faults: tuple[str, ...]
+    values: Mapping[str, str]
+    types: Mapping[str, str]
+
+
+STAGED = {"_company": "text", "_key": "text", "_bucket": "integer", "_faults": "text[]"}
+"""Columns of a staged record beside its values and its `_id`. `_bucket` is the gate's bucket of its key."""
+
+
+def staged_columns(projection: Projection) -> dict[str, str]:
+    """The columns of staged records with their types."""
+    return {"_id": projection.identity_type, **STAGED, **projection.types}
+
+
+def stage_sql(projection: Projection) -> str:
+    """(a) for all records that take part, as the columns of `staged_columns`; no parameters, as COPY wants it."""
+    system = {
+        "_id": projection.identity,
+        "_company": projection.company,
+        "_key": projection.key,
+        "_bucket": f"isthmus.gate_bucket({projection.key})",
+        "_faults": array_of(projection.faults),
+    }
+    types = staged_columns(projection)
+    columns = {**system, **projection.values}
+    selected = ", ".join(f"({sql})::{types[name]} as {quote_identifier(name)}" for name, sql in columns.items())
+    return f"select {selected} from {projection.records} where {projection.passes}"
+
+
+def project_sql(projection: Projection) -> str:
+    """The statement of (a): one JSON text for the records whose ids are in $1, the shape of leg.Projected.
+
+    Decimals travel as text: a JSON number may lose digits on its way through a program.
+    """
+    exact = {
+        name: f"({sql})::text" if projection.types[name] == "numeric" else sql
+        for name, sql in projection.values.items()
+    }
+    columns = ", ".join(f"{sql} as {quote_identifier(name)}" for name, sql in exact.items()) or "null as _"
     return (
-        "select coalesce(json_agg(json_build_object("
-        f"'id', {identity}, 'company', {company}, 'passes', coalesce({passes}, false), 'key', {key}, "
-        f"'faults', {_present(faults)}, 'values', (select to_json(x) from (select {columns}) x))), '[]')::text "
-        f"from {source}"
+        f"select coalesce(json_agg(json_build_object('id', {projection.identity}, 'company', {projection.company}, "
+        f"'passes', coalesce({projection.passes}, false), 'key', {projection.key}, "
+        f"'faults', to_json({array_of(projection.faults)}), "
+        f"'values', (select to_json(x) from (select {columns}) x))), '[]')::text "
+        f"from {projection.records} where {projection.identity} = any($1::{projection.identity_type}[])"
     )
 
 
@@ -40,7 +90,7 @@ def resolve_sql(target: str, columns: Mapping[str, str], missing: Iterable[str],
     found = f"(select json_object_agg(c.name, c.value) from ({' union all '.join(pairs)}) c)" if pairs else "'{}'::json"
     return (
         f"select coalesce(json_agg(json_build_object('ordinal', s.ordinal, 'target', {target}, "
-        f"'columns', {found}, 'missing', {_present(missing)})), '[]')::text from {source}"
+        f"'columns', {found}, 'missing', to_json({array_of(missing)}))), '[]')::text from {source}"
     )
 
 
@@ -110,6 +160,7 @@ def key_rows(table_map: TableMap, catalog: Catalog) -> tuple[tuple[MapPath, Fiel
     return tuple(parts)
 
 
-def _present(texts: Iterable[str]) -> str:
+def array_of(texts: Iterable[str]) -> str:
+    """SQL of an array of those texts that are not null."""
     joined = ", ".join(texts)
-    return f"to_json(array_remove(array[{joined}]::text[], null))" if joined else "'[]'::json"
+    return f"array_remove(array[{joined}]::text[], null)" if joined else "'{}'::text[]"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from isthmus.dataverse.schema import sql_name
+from isthmus.dual_write.calculated import calculated_for_finops, columns_read
 from isthmus.dual_write.conversion import canonical_text, to_finops
 from isthmus.dual_write.filters import dataverse_filter
 from isthmus.dual_write.leg import Leg
 from isthmus.dual_write.leg_sql import (
+    Projection,
     entity_rows,
     fault_sql,
     key_rows,
@@ -16,6 +18,8 @@ from isthmus.dual_write.leg_sql import (
     recordset,
     resolve_sql,
     same_text,
+    stage_sql,
+    staged_columns,
 )
 from isthmus.finops.data_sources import DataSources
 from isthmus.metadata.catalog import Catalog
@@ -23,16 +27,16 @@ from isthmus.metadata.entity import Entity
 from isthmus.metadata.map_path import COMPANY_CODE, MapPath, resolve_path
 from isthmus.metadata.table import Column, Table
 from isthmus.metadata.table_map import FieldMapping, TableMap
-from isthmus.metadata.types import FIELD_NO_VALUE, FIELD_POSTGRES, FieldType
+from isthmus.metadata.types import FIELD_NO_VALUE, FIELD_POSTGRES
 from isthmus.query.quoting import quote_identifier, quote_literal
 
 
-class _Joins:
+class LookupJoins:
     """The joins that follow lookups out of the table `t`, each prefix of a path joined once."""
 
     def __init__(self, table: Table) -> None:
         self._aliases: dict[tuple[str, ...], str] = {}
-        self._table = table
+        self.table = table
         self.sql = ""
 
     def value(self, path: MapPath) -> str:
@@ -68,40 +72,47 @@ def compile_to_finops(table_map: TableMap, catalog: Catalog, sources: DataSource
     """The Dataverse -> F&O leg. Rejected when a row cannot be compiled (isthmus check finds it first)."""
     entity = catalog.entity(table_map.entity)
     table = catalog.table(table_map.table)
-    rows = _rows(table_map, table, catalog)
+    rows = rows_to_finops(table_map, table, catalog)
     passes = dataverse_filter(table_map, table, catalog, "t")
-    joins = _Joins(table)
-    company = _company(table, catalog, joins)
-    values, faults = _values(rows, entity, catalog, joins)
-    key = _key(table_map, catalog, joins, company)
+    joins = LookupJoins(table)
+    company = company_code(table, catalog, joins)
+    values, faults = values_to_finops(rows, entity, catalog, joins)
+    key = key_from_dataverse(table_map, catalog, joins, company)
     physical = f"{sql_name(table)} t"
     identity = f"t.{quote_identifier(table.primary_id)}"
     takes_part = f"({passes.sql})" + (f" and {company} is not null" if table.company_column else "")
 
-    key_joins = _Joins(table)
-    key_company = _company(table, catalog, key_joins)
-    key_alone = _key(table_map, catalog, key_joins, key_company)
+    projection = Projection(
+        records=physical + joins.sql,
+        identity=identity,
+        identity_type="uuid",
+        company=company,
+        passes=takes_part,
+        key=key,
+        faults=tuple(faults),
+        values=values,
+        types={name: FIELD_POSTGRES[entity.field[name].type] for name in values},
+    )
+
+    key_joins = LookupJoins(table)
+    key_company = company_code(table, catalog, key_joins)
+    key_alone = key_from_dataverse(table_map, catalog, key_joins, key_company)
     return Leg(
         table_map=table_map,
         source="dataverse",
         root=table.logical_name,
-        project=project_sql(
-            identity,
-            company,
-            takes_part,
-            key,
-            faults,
-            values,
-            f"{physical}{joins.sql} where {identity} = any($1::uuid[])",
-        ),
+        project=project_sql(projection),
+        stage_all=stage_sql(projection),
+        staged=staged_columns(projection),
         keys_of_ids=keys_sql(identity, key_alone, f"{physical}{key_joins.sql} where {identity} = any($1::uuid[])"),
+        ids_of_key=keys_sql(identity, key_alone, f"{physical}{key_joins.sql} where {key_alone} = $1"),
         keys_of_values=keys_sql("t.id", key_alone, recordset("t", _column_types(table)) + key_joins.sql),
         resolve=_resolve(table_map, entity, catalog, sources),
         resolved=tuple((row.finops or "").lower() for _, row in key_rows(table_map, catalog) if row),
         triggers={table.logical_name: _triggers(rows, table, passes.fields)},
         shown_by={},
         filter_columns=frozenset((table.logical_name, name) for name in passes.fields),
-        one_way=frozenset((row.finops or "").lower() for row, path in rows if path and not row.to_dataverse),
+        one_way=frozenset((row.finops or "").lower() for row, path in rows if _is_one_way(row, path)),
         roots={},
         paths={},
         key_names=frozenset(path.head.name for path, row in key_rows(table_map, catalog) if row),
@@ -109,7 +120,7 @@ def compile_to_finops(table_map: TableMap, catalog: Catalog, sources: DataSource
     )
 
 
-def _rows(table_map: TableMap, table: Table, catalog: Catalog) -> list[tuple[FieldMapping, MapPath | None]]:
+def rows_to_finops(table_map: TableMap, table: Table, catalog: Catalog) -> list[tuple[FieldMapping, MapPath | None]]:
     """The rows that this leg carries, each with its path.
 
     A lookup is one value: when a part of its natural key goes this way, all do, whatever their arrows say. Otherwise
@@ -124,42 +135,54 @@ def _rows(table_map: TableMap, table: Table, catalog: Catalog) -> list[tuple[Fie
     return [(row, path) for row, path in named if row.to_finops or (path and path.head.name in lookups)]
 
 
-def _company(table: Table, catalog: Catalog, joins: _Joins) -> str:
+def company_code(table: Table, catalog: Catalog, joins: LookupJoins) -> str:
     """SQL of the code of the row's company, as F&O writes it: in lower case."""
     if table.company_column is None:
         return "null::text"
     return f"lower({joins.value(resolve_path(f'{table.company_column}.{COMPANY_CODE}', table, catalog))})"
 
 
-def _values(
-    rows: list[tuple[FieldMapping, MapPath | None]], entity: Entity, catalog: Catalog, joins: _Joins
+def values_to_finops(
+    rows: list[tuple[FieldMapping, MapPath | None]], entity: Entity, catalog: Catalog, joins: LookupJoins
 ) -> tuple[dict[str, str], list[str]]:
     """SQL of each field's value, and of each fault. A field with several sources takes the first that has a value."""
     candidates: dict[str, list[str]] = {}
     faults: list[str] = []
     for row, path in rows:
         field = entity.field[(row.finops or "").lower()]
-        value = joins.value(path) if path else ""
-        converted = to_finops(row, path.leaf if path else None, value, field, catalog.enums)
+        if row.transform.to_finops is not None:
+            converted = calculated_for_finops(row, joins.table, "t", field, catalog.enums)
+        else:
+            value = joins.value(path) if path else ""
+            converted = to_finops(row, path.leaf if path else None, value, field, catalog.enums)
         candidates.setdefault(field.column, []).append(converted.sql)
-        if converted.fault and path:
-            faults.append(fault_sql(path.text, value, f"{value} is not null and {converted.fault}"))
+        if converted.fault:
+            given = converted.given
+            name = path.text if path else field.name
+            faults.append(fault_sql(name, given, f"{given} is not null and {converted.fault}"))
     values = {}
     for name, sqls in candidates.items():
         field = entity.field[name]
         nothing = FIELD_NO_VALUE[field.type]
-        sql = (
+        values[name] = (
             sqls[0] if len(sqls) == 1 else f"coalesce({', '.join(f'nullif({s}, {nothing})' for s in sqls)}, {nothing})"
         )
-        values[name] = f"({sql})::text" if field.type is FieldType.REAL else sql
     return values, faults
 
 
-def _key(table_map: TableMap, catalog: Catalog, joins: _Joins, company: str) -> str:
+def key_from_dataverse(table_map: TableMap, catalog: Catalog, joins: LookupJoins, company: str) -> str:
+    """SQL of the integration key of a row `t` of the table, over the joins that it adds."""
     return key_sql(
         company if row is None else canonical_text(joins.value(path), path.leaf)
         for path, row in key_rows(table_map, catalog)
     )
+
+
+def _is_one_way(row: FieldMapping, path: MapPath | None) -> bool:
+    """Whether only this leg carries the row's value, or it is made of more than what the other leg writes."""
+    if row.transform.to_finops is None:
+        return path is not None and not row.to_dataverse
+    return not row.to_dataverse or path is None or columns_read(row) != (path.head.name,)
 
 
 def _column_types(table: Table) -> dict[str, str]:
@@ -175,9 +198,9 @@ def _triggers(
     if table.company_column:
         triggers.setdefault(table.company_column, frozenset())
     for row, path in rows:
-        if path is None:
-            continue
-        names = [path.head.name] + ([path.head.type_column] if path.head.is_polymorphic else [])
+        names = list(columns_read(row))
+        if path is not None and row.transform.to_finops is None:
+            names = [path.head.name] + ([path.head.type_column] if path.head.is_polymorphic else [])
         for name in names:
             triggers[name] = triggers.get(name, frozenset()) | {(row.finops or "").lower()}
     return triggers

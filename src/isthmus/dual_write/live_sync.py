@@ -3,14 +3,22 @@
 Two handlers on the pipeline of each app: *pre-operation* locks the records a message is about (and reads what a delete
 will remove), *before commit* carries everything over and arranges that both halves commit together. What business
 logic on the partner works out comes back the same way, in the same transaction, until nothing new is left.
+
+What becomes of a change depends on the state of its table map, which the save fixes by entering the map (see fence):
+running, it is carried over; initializing, with a mark that keeps what initial sync has read before away; paused or
+resuming, it is queued on the half it was made on; not running, it stays where it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 
+import asyncpg
 import msgspec
 
+from isthmus.apps.again import RunAgain
 from isthmus.apps.change import Change, Operation
 from isthmus.apps.context import Context
 from isthmus.apps.message import Message
@@ -19,14 +27,19 @@ from isthmus.apps.port import App
 from isthmus.apps.principal import Half
 from isthmus.dual_write.delivery import Delivery, project
 from isthmus.dual_write.exchange import Exchange, RowId
+from isthmus.dual_write.fence import OTHER_GENERATION, QUEUEING, generation_condition
 from isthmus.dual_write.leg import PARTNER, Leg
-from isthmus.dual_write.legs import Legs
-from isthmus.errors import IsthmusError, Rejected
+from isthmus.dual_write.legs import CurrentLegs, Legs
+from isthmus.dual_write.queueing import queue_changes
+from isthmus.errors import IsthmusError, Rejected, Unavailable
 from isthmus.store.crash_points import crash_point
 from isthmus.store.two_phase import Resolve, commit_both
 
 Refused = Callable[[Context, IsthmusError], Awaitable[None]]
 """Told of each save that live sync refused, outside of the save's own transaction."""
+
+PauseAlone = Callable[[Collection[str], Half], Awaitable[object]]
+"""Pauses table maps on the half named, because its partner is away."""
 
 MAX_ROUNDS = 8
 """Times that changes may go back and forth in one save before two rules are taken to contradict each other."""
@@ -37,6 +50,10 @@ class Touched(msgspec.Struct):
 
     upserts: dict[RowId, set[str] | None] = {}
     deletes: list[RowId] = []
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.upserts and not self.deletes
 
 
 class News(msgspec.Struct, frozen=True):
@@ -53,56 +70,134 @@ NOTHING_NEW = News(frozenset(), False)
 
 
 class LiveSync:
-    """Live sync between two apps over the legs of all running table maps."""
+    """Live sync between two apps, by the states of the table maps."""
 
-    def __init__(self, apps: Mapping[Half, App], legs: Legs, link: str, resolve: Resolve, refused: Refused) -> None:
+    def __init__(
+        self,
+        apps: Mapping[Half, App],
+        legs: CurrentLegs,
+        link: str,
+        resolve: Resolve,
+        refused: Refused,
+        pause_alone: PauseAlone,
+    ) -> None:
         self._apps = apps
         self._legs = legs
         self._link = link
         self._resolve = resolve
         self._refused = refused
+        self._pause_alone = pause_alone
 
     def register(self) -> None:
         """Put the handlers on both pipelines."""
         for app in self._apps.values():
-            app.pipeline.register(Step(stage=Stage.PRE_OPERATION, handler=self.lock_records, rank=LOCK_RANK))
+            app.pipeline.register(
+                Step(stage=Stage.PRE_OPERATION, handler=self.lock_records, rank=LOCK_RANK, for_callers=True)
+            )
             app.pipeline.before_commit(self.carry_over)
 
     async def lock_records(self, context: Context, message: Message) -> None:
-        """Pre-operation: lock what the message is about before any row is; remember what a delete removes."""
-        if message.through is not None:
+        """Pre-operation: enter the message's table maps, lock what it is about before any row is, remember what a
+        delete removes and what a record was called."""
+        known: Exchange | None = context.shared.get(Exchange)
+        legs = _legs_of_message(known.legs if known else self._legs.now, context, message)
+        if message.through is not None or not legs:
             return
-        legs = self._legs_of_message(context, message)
-        if not legs:
-            return
-        exchange = self._exchange(context)
-        keys: list[tuple[str, str]] = []
+        exchange = self.exchange(context)
+        if exchange.generation is None:
+            await self.enter(exchange, (leg.name for leg in legs))
+            legs = _legs_of_message(exchange.legs, context, message)
+        async with self._partner_of(exchange, context):
+            await exchange.enter(leg.name for leg in legs)
+            await self._lock(exchange, context, message, legs)
+
+    async def _lock(self, exchange: Exchange, context: Context, message: Message, legs: list[Leg]) -> None:
+        legs = [leg for leg in legs if exchange.states[leg.name] != "not_running"]
+        keys: dict[str, list[str]] = {}
         for leg in legs:
             if message.operation is Operation.DELETE:
-                keys += await self._remember_deleted(exchange, context, leg, message)
-            elif leg.is_two_way:
-                keys += await self._keys(context, leg, message)
-        await exchange.lock(keys)
+                keys[leg.name] = await self._remember_deleted(exchange, context, leg, message)
+            elif leg.is_two_way and exchange.is_live(leg.name):
+                keys[leg.name] = await self._keys(context, leg, message)
+        await exchange.lock((name, key) for name in keys if exchange.is_live(name) for key in keys[name])
+        for name in keys:
+            await exchange.mark(context.half, name, keys[name])
         if message.operation is Operation.UPDATE:
             for leg in legs:
-                await self._pair_before_rename(exchange, leg, message)
+                await self._prepare_rename(exchange, context, leg, message)
 
     async def carry_over(self, context: Context) -> None:
         """Before commit: exchange changes until both halves agree, then arrange the common commit."""
-        if context.is_partner or not any(self._legs.of_table(context.half, c.table) for c in context.changes):
+        if context.is_partner or not context.changes:
             return
-        exchange = self._exchange(context)
+        if Exchange not in context.shared and not self._concerns(context):
+            context.finish = partial(self._commit_alone, self._legs.generation)
+            return
+        exchange = self.exchange(context)
         crash_point("after_origin_write")
         try:
-            await self._settle(exchange, context.half)
+            async with self._partner_of(exchange, context):
+                await self.enter(exchange, ())
+                await self.settle(exchange, context.half)
+        except RunAgain:
+            raise
         except IsthmusError as error:
             await self._refused(context, error)
             raise
-        if exchange.partner.changes:
+        if exchange.has_partner_part:
             crash_point("after_partner_write")
             context.finish = self._commit_both
 
-    async def _settle(self, exchange: Exchange, half: Half) -> None:
+    def _concerns(self, context: Context) -> bool:
+        """Whether any of the changes is of a table that a table map reads."""
+        return any(self._legs.now.of_table(context.half, change.table) for change in context.changes)
+
+    async def _commit_alone(self, generation: int, context: Context) -> None:
+        """Commit what concerns no table map of a generation, unless there is a newer one, which it may concern."""
+        try:
+            await context.transaction.commit(generation_condition(generation))
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != OTHER_GENERATION:
+                raise
+            raise RunAgain(
+                "The table maps changed while this save went on. Nothing was saved; send the same request again.",
+                code="table_map_changing",
+                first=self._legs.refresh,
+            ) from error
+
+    async def enter(self, exchange: Exchange, table_maps: Iterable[str]) -> None:
+        """The save's first entering of table maps: from now on their generation holds, and `exchange.legs` are its."""
+        if exchange.generation is not None:
+            return
+        await exchange.enter(table_maps)
+        legs = await self._legs.at(exchange.generation or 0)
+        if legs is exchange.legs:
+            return
+        if exchange.origin.changes:
+            raise RunAgain(
+                "The table maps changed while this save went on. Nothing was saved; send the same request again.",
+                code="table_map_changing",
+            )
+        exchange.legs = legs
+
+    @asynccontextmanager
+    async def _partner_of(self, exchange: Exchange, context: Context) -> AsyncIterator[None]:
+        """When the partner half is away meanwhile, and the table maps of the save may pause themselves: run it again
+        after they have, so that its changes are queued."""
+        try:
+            yield
+        except Unavailable as error:
+            pausable = [] if context.is_partner else exchange.pausable()
+            if not pausable:
+                raise
+            raise RunAgain(
+                f"{error.message} (The table maps of this save pause themselves.)",
+                code="partner_away",
+                first=partial(self._pause_alone, pausable, context.half),
+            ) from error
+
+    async def settle(self, exchange: Exchange, half: Half) -> None:
+        """Carry over what is new, `half` first, until both halves agree."""
         while await self._flow(exchange, half, 0) or await self._flow(exchange, PARTNER[half], 0):
             exchange.rounds += 1
             self._check_rounds(exchange.rounds)
@@ -116,13 +211,14 @@ class LiveSync:
             )
 
     async def _commit_both(self, context: Context) -> None:
-        exchange = self._exchange(context)
-        context.deferred = await commit_both(
-            context.transaction, exchange.partner.transaction, exchange.gid, self._resolve
-        )
+        exchange = self.exchange(context)
+        async with self._partner_of(exchange, context):
+            context.deferred = await commit_both(
+                context.transaction, exchange.partner.transaction, exchange.gid, self._resolve
+            )
 
     async def _flow(self, exchange: Exchange, source: Half, depth: int) -> bool:
-        """Carry what is new on one half to the other. False when nothing was.
+        """Carry what is new on one half to the other, or queue it. False when nothing came over.
 
         After each leg the destination's own additions come back before the next leg is read: a number that F&O gave a
         party must stand in the customer that names it.
@@ -130,27 +226,34 @@ class LiveSync:
         self._check_rounds(depth)
         context = exchange.side(source)
         begin, end = exchange.news(source)
-        touched = await self._touched(context, context.changes[begin:end])
+        touched = await self._touched(exchange, context, context.changes[begin:end])
         if not touched:
             return False
-        await exchange.begin()
+        await exchange.enter(touched)
+        if context.is_partner:
+            await exchange.join()
+        legs = [leg for leg in exchange.legs.all[source] if leg.name in touched]
+        await queue_changes(exchange, context, legs, touched)
+        live = [leg for leg in legs if exchange.is_live(leg.name) and not touched[leg.name].is_empty]
+        if not live:
+            return False
         delivery = Delivery(exchange, self._apps[PARTNER[source]])
-        for leg in self._legs.all[source]:
-            if leg.name in touched and touched[leg.name].upserts:
+        for leg in live:
+            if touched[leg.name].upserts:
                 await delivery.upsert(leg, touched[leg.name].upserts)
                 await self._flow(exchange, PARTNER[source], depth + 1)
         await delivery.complete_lookups()
-        for leg in reversed(self._legs.all[source]):
-            if leg.name in touched and touched[leg.name].deletes:
+        for leg in reversed(live):
+            if touched[leg.name].deletes:
                 await delivery.delete(leg, touched[leg.name].deletes)
         return delivery.wrote
 
-    async def _touched(self, context: Context, changes: list[Change]) -> dict[str, Touched]:
+    async def _touched(self, exchange: Exchange, context: Context, changes: list[Change]) -> dict[str, Touched]:
         """Which records of which legs these changes concern, and which destination values follow from them."""
         touched: dict[str, Touched] = {}
         elsewhere: dict[tuple[str, str], dict[RowId, News]] = {}
         for change in changes:
-            for leg in self._legs.of_table(context.half, change.table):
+            for leg in exchange.legs.of_table(context.half, change.table):
                 if change.operation is Operation.DELETE:
                     if change.table == leg.root and change.through != leg.name:
                         touched.setdefault(leg.name, Touched()).deletes.append(change.id)
@@ -164,55 +267,62 @@ class LiveSync:
                     rows = elsewhere.setdefault((leg.name, change.table), {})
                     rows[change.id] = rows.get(change.id, NOTHING_NEW) | news
         for (name, table), rows in elsewhere.items():
-            leg = self._legs.by_map[name, context.half]
+            leg = exchange.legs.by_map[name, context.half]
             for record in await context.transaction.rows(leg.roots[table], list(rows)):
                 _add(touched.setdefault(name, Touched()), record["root"], rows[record["id"]])
         return touched
 
-    def _legs_of_message(self, context: Context, message: Message) -> list[Leg]:
-        """Legs whose records the message names directly; others are found and locked when they are carried over."""
-        if context.half == "dataverse":
-            legs = self._legs.of_table("dataverse", message.table)
-            if message.operation is Operation.UPDATE:
-                given = frozenset().union(*(row.values for row in message.rows))
-                return [leg for leg in legs if not given.isdisjoint(leg.triggers[message.table])]
-            return legs
-        entity = context.app.catalog.entity(message.table)
-        return [leg for leg in self._legs.of_table("finops", entity.root.table) if leg.root == entity.root.table]
-
-    def _exchange(self, context: Context) -> Exchange:
+    def exchange(self, context: Context) -> Exchange:
+        """The exchange of the save that this context belongs to; a new one when it has none yet."""
         exchange: Exchange | None = context.shared.get(Exchange)
         if exchange is None:
-            exchange = Exchange(context, self._apps[PARTNER[context.half]], self._link)
+            exchange = Exchange(context, self._apps[PARTNER[context.half]], self._link, self._legs.now)
             context.shared[Exchange] = exchange
             context.on_close(exchange.close)
         return exchange
 
-    async def _keys(self, context: Context, leg: Leg, message: Message) -> list[tuple[str, str]]:
+    async def _keys(self, context: Context, leg: Leg, message: Message) -> list[str]:
         """Keys of the records the message is about, as far as they are known before it runs."""
         if message.operation is Operation.CREATE:
             rows = [{**row.values, "id": number} for number, row in enumerate(message.rows)]
             found = await context.transaction.rows(leg.keys_of_values, msgspec.json.encode(rows).decode())
         else:
             found = await context.transaction.rows(leg.keys_of_ids, [row.id for row in message.rows])
-        return [(leg.name, record["key"]) for record in found if record["key"] is not None]
+        return [record["key"] for record in found if record["key"] is not None]
 
-    async def _pair_before_rename(self, exchange: Exchange, leg: Leg, message: Message) -> None:
-        """Find the counterparts of records whose key is about to change, while their old key still leads there."""
+    async def _prepare_rename(self, exchange: Exchange, context: Context, leg: Leg, message: Message) -> None:
+        """While the old key still leads there: find the counterparts of records whose key is about to change, or
+        remember what they are called now."""
         renamed = [row.id for row in message.rows if row.id is not None and not leg.key_names.isdisjoint(row.values)]
-        if renamed:
+        if not renamed:
+            return
+        if exchange.is_live(leg.name):
             await Delivery(exchange, self._apps[leg.destination]).pair(leg, renamed)
+        if exchange.states[leg.name] in QUEUEING or (context.half, leg.name) in exchange.queued:
+            for record in await project(context, leg, renamed):
+                if record.passes and record.key is not None:
+                    exchange.renamed.setdefault((leg.name, record.id), record)
 
-    async def _remember_deleted(
-        self, exchange: Exchange, context: Context, leg: Leg, message: Message
-    ) -> list[tuple[str, str]]:
+    async def _remember_deleted(self, exchange: Exchange, context: Context, leg: Leg, message: Message) -> list[str]:
         ids = [row.id for row in message.rows if row.id is not None]
         keys = []
         for record in await project(context, leg, ids):
             if record.passes and record.key is not None:
                 exchange.deleted[leg.name, record.id] = record
-                keys.append((leg.name, record.key))
+                keys.append(record.key)
         return keys
+
+
+def _legs_of_message(legs: Legs, context: Context, message: Message) -> list[Leg]:
+    """Legs whose records the message names directly; others are found and locked when they are carried over."""
+    if context.half == "dataverse":
+        found = legs.of_table("dataverse", message.table)
+        if message.operation is Operation.UPDATE:
+            given = frozenset().union(*(row.values for row in message.rows))
+            return [leg for leg in found if not given.isdisjoint(leg.triggers[message.table])]
+        return found
+    root = context.app.catalog.entity(message.table).root.table
+    return [leg for leg in legs.of_table("finops", root) if leg.root == root]
 
 
 def _news_of(leg: Leg, change: Change) -> News | None:

@@ -10,6 +10,8 @@ from isthmus.apps.principal import Half, Principal
 from isthmus.config import CONTROL_DATABASE, DATAVERSE_DATABASE, FINOPS_DATABASE, Settings
 from isthmus.dataverse import schema as dataverse_schema
 from isthmus.dataverse.seed import seed
+from isthmus.dual_write.shipped_versions import seed_versions
+from isthmus.dual_write.state_rows import seed_states
 from isthmus.environments.link import ensure_link
 from isthmus.finops import schema as finops_schema
 from isthmus.metadata.catalog import Catalog
@@ -45,6 +47,9 @@ async def migrate_all(settings: Settings, catalog: Catalog, principals: Iterable
         await dataverse_schema.migrate(dataverse, catalog)
         await seed(dataverse, catalog, principals)
         await finops_schema.migrate(finops, catalog)
+        for half in (finops, dataverse):
+            await seed_states(half, catalog.table_maps)
+        await seed_versions(dataverse, catalog)
         return link
     finally:
         for connection in (control, dataverse, finops):

@@ -1,63 +1,97 @@
-"""`isthmus doctor`: what is in doubt, how old it is, what will become of it; and whether the ground is sound."""
+"""`isthmus doctor`: what is in doubt and what will become of it, and what keeps changes from flowing."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import asyncpg
-from rich.console import Console
-from rich.table import Table as Grid
+import msgspec
 
-from isthmus import solutions
+from isthmus.apps.principal import Half
 from isthmus.config import Settings
-from isthmus.environments.databases import HALVES, database_address
-from isthmus.environments.link import read_link
-from isthmus.store.recovery import InDoubt, Recovery
+from isthmus.dual_write.findings import Finding
+from isthmus.dual_write.why import Explanation
+from isthmus.environments.databases import database_address
+from isthmus.environments.environment import Environment
+from isthmus.errors import Unavailable
+from isthmus.store.migrate import migrations_waiting
+from isthmus.store.recovery import InDoubt
 from isthmus.store.transaction import DRIVER_ERRORS
-
-WILL = {
-    "committed": "will be committed: the decision stands on the origin",
-    "aborted": "will be rolled back: recovery has fenced it",
-    None: "no decision yet: will be fenced and rolled back, unless its coordinator commits first",
-}
 
 OLD_SECONDS = 30.0
 """Age at which a prepared transaction is a fault: recovery has not reached its origin for that long."""
 
+CONNECTIONS = 2
+"""To each half in each pool: enough to look at it."""
 
-async def main_report(settings: Settings) -> int:
-    """Print the report; 0 when all is well, 1 when something needs a person."""
-    console = Console()
-    pools: dict[str, asyncpg.Pool] = {}
+_KINDS: dict[str, Literal["control", "half"]] = {"control": "control", "dataverse": "half", "finops": "half"}
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found. `max_prepared_transactions` is by half; `record` explains the record that was asked for."""
+
+    link: str
+    table_maps: int
+    mode: str
+    max_prepared_transactions: dict[str, int]
+    in_doubt: list[InDoubt]
+    findings: list[Finding]
+    record: Explanation | None = None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing needs a person: recovery keeps up, and no finding is an error."""
+        too_old = any(item.age > OLD_SECONDS for item in self.in_doubt)
+        stopped = self.record is not None and not self.record.flows
+        return not too_old and not stopped and all(finding.level != "error" for finding in self.findings)
+
+
+async def examine(settings: Settings, *, table_map: str | None, record: str | None, half: Half) -> Report:
+    """Look at an environment, whether a server runs on it or not: at one table map or at all, and at one record.
+
+    Unavailable when a database does not answer or is of an earlier version; NotFound for what is not there.
+    """
     try:
-        for half in HALVES:
-            pools[half] = await asyncpg.create_pool(database_address(settings, half), min_size=1, max_size=1)
-        control = await asyncpg.connect(database_address(settings, "control"))
+        for name, kind in _KINDS.items():
+            await _check_version(database_address(settings, name), name, kind)
+        environment = await Environment.connect(msgspec.structs.replace(settings, pool_size=CONNECTIONS))
         try:
-            link = await read_link(control)
+            return await _report(environment, table_map, record, half)
         finally:
-            await control.close()
-        in_doubt = await Recovery(pools, link).in_doubt()
-        prepared = {half: await pool.fetchval("show max_prepared_transactions") for half, pool in pools.items()}
+            await environment.close()
     except DRIVER_ERRORS as error:
-        console.print(f"[red]A database does not answer:[/red] {error}. Start the environment with isthmus up.")
-        return 1
+        raise Unavailable(f"A database does not answer: {error}. Start the environment with isthmus up.") from error
+
+
+async def _check_version(address: str, name: str, kind: Literal["control", "half"]) -> None:
+    connection = await asyncpg.connect(address)
+    try:
+        waiting = await migrations_waiting(connection, kind)
     finally:
-        for pool in pools.values():
-            await pool.close()
-    catalog = solutions.catalog()
-    console.print(
-        f"Link {link}; {len(catalog.table_maps)} table maps, mode atomic "
-        f"(max_prepared_transactions: {', '.join(f'{half} {value}' for half, value in prepared.items())}).",
-        soft_wrap=True,
+        await connection.close()
+    if waiting:
+        raise Unavailable(
+            f"100: the {name} database is of an earlier version, {', '.join(waiting)} did not run there. Run isthmus "
+            "down, then isthmus up, which brings it up to date."
+        )
+
+
+async def _report(environment: Environment, table_map: str | None, record: str | None, half: Half) -> Report:
+    dual_write = environment.dual_write
+    findings = await dual_write.health.configuration()
+    findings += await dual_write.health.table_maps(None if table_map is None else [table_map])
+    pools: dict[Half, asyncpg.Pool] = {
+        "dataverse": environment.dataverse_app.pool.origin,
+        "finops": environment.finops_app.pool.origin,
+    }
+    return Report(
+        link=dual_write.link,
+        table_maps=len(dual_write.legs.now.catalog.table_maps),
+        mode="atomic",
+        max_prepared_transactions={
+            name: int(await pool.fetchval("show max_prepared_transactions")) for name, pool in pools.items()
+        },
+        in_doubt=await environment.recovery.in_doubt(),
+        findings=findings,
+        record=None if table_map is None or record is None else await dual_write.why.explain(table_map, half, record),
     )
-    _print_in_doubt(console, in_doubt)
-    return 1 if any(item.age > OLD_SECONDS for item in in_doubt) else 0
-
-
-def _print_in_doubt(console: Console, in_doubt: list[InDoubt]) -> None:
-    if not in_doubt:
-        console.print("No prepared transactions: no save is in doubt.")
-        return
-    grid = Grid("prepared on", "age", "origin", "what will become of it", "gid")
-    for item in in_doubt:
-        grid.add_row(item.half, f"{item.age:.1f} s", item.origin, WILL[item.decision], item.gid)
-    console.print(grid)

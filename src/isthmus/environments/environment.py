@@ -16,11 +16,10 @@ from isthmus.apps.principal import Half, Principal
 from isthmus.config import Settings
 from isthmus.dataverse.app import DataverseApp
 from isthmus.dataverse.webapi import WebApi
-from isthmus.dual_write.activity import ActivityLog
-from isthmus.dual_write.legs import Legs
-from isthmus.dual_write.live_sync import LiveSync
 from isthmus.environments.databases import database_address, migrate_all
+from isthmus.environments.dual_write import DualWrite
 from isthmus.environments.link import read_link
+from isthmus.environments.management import management_api, management_calls
 from isthmus.finops.app import FinopsApp
 from isthmus.finops.odata import ODataService
 from isthmus.observe import log
@@ -40,6 +39,7 @@ class Environment:
         control: asyncpg.Pool,
         dataverse_app: DataverseApp,
         finops_app: FinopsApp,
+        dual_write: DualWrite,
         recovery: Recovery,
         recovery_pools: dict[str, asyncpg.Pool],
     ) -> None:
@@ -47,9 +47,12 @@ class Environment:
         self.dataverse_app = dataverse_app
         self.finops_app = finops_app
         self.recovery = recovery
-        self.activity = ActivityLog(control)
+        self.dual_write = dual_write
+        self.activity = dual_write.activity
         self.dataverse = WebApi(dataverse_app)
         self.finops = ODataService(finops_app)
+        self.management = management_api(dataverse_app, finops_app, dual_write)
+        self.management_calls = management_calls(dataverse_app, finops_app, dual_write)
         self._recovery_pools = recovery_pools
         self._recovering: asyncio.Task[None] | None = None
 
@@ -60,7 +63,18 @@ class Environment:
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
-        """Connect to the databases, build both halves and start recovery."""
+        """Connect to the databases, build both halves and start recovery and the tasks of dual-write."""
+        environment = await cls.connect(settings)
+        environment.start_recovery()
+        environment.dual_write.start(_end_process)
+        # The catalog and the legs live as long as the process: the collector need not look at them again and again.
+        gc.collect()
+        gc.freeze()
+        return environment
+
+    @classmethod
+    async def connect(cls, settings: Settings) -> Self:
+        """Connect to the databases and build both halves, to look at them: nothing runs that nobody asks for."""
         catalog = solutions.catalog()
         addresses: dict[Half, str] = {
             "dataverse": database_address(settings, "dataverse"),
@@ -77,24 +91,13 @@ class Environment:
         finops = await FinopsApp.open(
             addresses["finops"], catalog, size=settings.pool_size, default_company=settings.default_company
         )
-        environment = cls(control, dataverse, finops, recovery, recovery_pools)
         register_plugins(dataverse, finops)
-        LiveSync(
-            {"dataverse": dataverse, "finops": finops},
-            Legs(catalog),
-            link,
-            recovery.resolve,
-            environment.activity.refused,
-        ).register()
-        environment.start_recovery()
-        # The catalog and the legs live as long as the process: the collector need not look at them again and again.
-        gc.collect()
-        gc.freeze()
-        return environment
+        dual_write = await DualWrite.open(settings, dataverse, finops, addresses, control, link, recovery.resolve)
+        return cls(control, dataverse, finops, dual_write, recovery, recovery_pools)
 
     def start_recovery(self) -> None:
         """Recover now and every second. Should the task ever end, so does the process: never silently without it."""
-        self._recovering = asyncio.create_task(self.recovery.run())
+        self._recovering = asyncio.create_task(self.recovery.run(), name="recovery")
         self._recovering.add_done_callback(_end_process)
 
     async def ready(self) -> bool:
@@ -112,6 +115,7 @@ class Environment:
             self._recovering.remove_done_callback(_end_process)
             self._recovering.cancel()
             await asyncio.wait((self._recovering,))
+        await self.dual_write.close(_end_process)
         await self.dataverse_app.close()
         await self.finops_app.close()
         for pool in (*self._recovery_pools.values(), self.control):
@@ -120,5 +124,5 @@ class Environment:
 
 def _end_process(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
-        log.critical("recovery_ended", error=repr(task.exception()))
+        log.critical("task_ended", task=task.get_name(), error=repr(task.exception()))
         os.kill(os.getpid(), signal.SIGTERM)

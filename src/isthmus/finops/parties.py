@@ -31,6 +31,8 @@ TYPE_OF_ROOT = {
 NAME_PARTS = ("firstname", "middlename", "lastnameprefix", "lastname")
 MAX_NAME_LENGTH = 100
 """Characters of DirPartyTable.Name; the name of a person that is made of longer parts is cut."""
+MAX_ALIAS_LENGTH = 20
+"""Characters of DirPartyTable.NameAlias."""
 DEFAULT_LANGUAGE = "en-us"
 
 
@@ -48,7 +50,7 @@ async def before_write_party(context: Context, planned: Writes, rows: list[RowWr
             row.put("name", composed[:MAX_NAME_LENGTH].rstrip())
         if row.is_new:
             if not row.value("namealias"):
-                row.put("namealias", row.value("name"))
+                row.put("namealias", row.value("name")[:MAX_ALIAS_LENGTH].rstrip())
             if not row.value("languageid"):
                 row.put("languageid", DEFAULT_LANGUAGE)
 

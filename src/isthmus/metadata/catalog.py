@@ -16,7 +16,10 @@ from isthmus.metadata.table_map import TableMap
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """All definitions of one environment. A change makes a new catalog with a new `version` (a digest of it)."""
+    """All definitions of one environment. A change makes a new catalog with a new `version` (a digest of it).
+
+    `earlier_table_maps` are versions of table maps that were shipped before those of `table_maps`.
+    """
 
     version: str
     solutions: dict[str, Solution]
@@ -28,6 +31,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     entities: dict[str, Entity]
     number_sequences: dict[str, NumberSequence]
     table_maps: dict[str, TableMap]
+    earlier_table_maps: tuple[TableMap, ...] = ()
 
     def table(self, logical_name: str) -> Table:
         """The table with this logical name; NotFound otherwise."""

@@ -87,17 +87,35 @@ def read_many_to_many(path: Path) -> tuple[ManyToMany, ...]:
 
 def read_table_map(path: Path, solution: str) -> TableMap:
     """The table map of a file; each row is `[F&O field, arrow, Dataverse path]`, a transform fourth, "" for none."""
-    document = read_document(path) | {"solution": solution, "file": f"{solution}/table_maps/{path.name}"}
+    place = "table_maps/earlier" if path.parent.name == "earlier" else "table_maps"
+    document = read_document(path) | {"solution": solution, "file": f"{solution}/{place}/{path.name}"}
+    return _table_map(path, document)
+
+
+def table_map_of(document: dict[str, Any]) -> TableMap:
+    """The table map of a document in the shape of a definition file; Rejected (`definition_invalid`) otherwise."""
+    return _table_map(None, document)
+
+
+def document_of(table_map: TableMap) -> dict[str, Any]:
+    """The table map in the shape of its definition file."""
+    document = _document(table_map, leave_out=("rows", "examples", "solution", "file"))
+    document["version"] = table_map.version
+    document["rows"] = [_row(mapping) for mapping in table_map.rows]
+    document["examples"] = [_document(example) | {"to": example.to} for example in table_map.examples]
+    return document
+
+
+def _table_map(path: Path | None, document: dict[str, Any]) -> TableMap:
     rows = document.get("rows")
     if not isinstance(rows, list):
         raise _invalid(path, "rows: a table map needs its list of field mappings")
-    document["rows"] = ()
-    table_map = _convert(path, document, TableMap)
+    table_map = _convert(path, document | {"rows": ()}, TableMap)
     mappings = tuple(_field_mapping(path, number, row) for number, row in enumerate(rows, 1))
     return msgspec.structs.replace(table_map, rows=mappings)
 
 
-def _field_mapping(path: Path, number: int, row: Any) -> FieldMapping:
+def _field_mapping(path: Path | None, number: int, row: Any) -> FieldMapping:
     if not isinstance(row, list) or not 3 <= len(row) <= 4:
         raise _invalid(path, f"row {number}: expected [F&O field, arrow, Dataverse path] and maybe a transform")
     finops, arrow, dataverse, *rest = row
@@ -111,14 +129,16 @@ def _field_mapping(path: Path, number: int, row: Any) -> FieldMapping:
     )
 
 
-def _convert(path: Path, value: Any, to: type[T], where: str = "") -> T:
+def _convert(path: Path | None, value: Any, to: type[T], where: str = "") -> T:
     try:
         return msgspec.convert(value, to)
     except msgspec.ValidationError as error:
         raise _invalid(path, f"{where}: {error}" if where else str(error)) from None
 
 
-def _invalid(path: Path, what: str) -> Rejected:
+def _invalid(path: Path | None, what: str) -> Rejected:
+    if path is None:
+        return Rejected(f"The definition can't be read: {what}.", code="definition_invalid")
     return Rejected(f"{path}: {what}", code="definition_invalid", file=str(path))
 
 
@@ -185,11 +205,7 @@ def write_many_to_many(relationships: Iterable[ManyToMany]) -> str:
 
 def write_table_map(table_map: TableMap) -> str:
     """TOML of a table map."""
-    document = _document(table_map, leave_out=("rows", "examples", "solution", "file"))
-    document["version"] = table_map.version
-    document["rows"] = [_row(mapping) for mapping in table_map.rows]
-    document["examples"] = [_document(example) | {"to": example.to} for example in table_map.examples]
-    return write_document(document, rows=("rows",), tables=("examples",))
+    return write_document(document_of(table_map), rows=("rows",), tables=("examples",))
 
 
 def _row(mapping: FieldMapping) -> list[Any]:

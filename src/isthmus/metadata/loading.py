@@ -74,6 +74,7 @@ def _read(folders: Sequence[Path]) -> Catalog:
     entities: dict[str, Entity] = {}
     number_sequences: dict[str, NumberSequence] = {}
     table_maps: dict[str, TableMap] = {}
+    earlier: list[TableMap] = []
     many_to_many: list[ManyToMany] = []
     errors: list[Rejected] = []
     for folder in folders:
@@ -100,6 +101,9 @@ def _read(folders: Sequence[Path]) -> Catalog:
             with _noted(errors):
                 table_map = files.read_table_map(path, solution.name)
                 _add(table_maps, table_map.name, table_map, path)
+        for path in _files(folder, "table_maps/earlier"):
+            with _noted(errors):
+                earlier.append(files.read_table_map(path, solution.name))
         if (path := folder / "number_sequences.toml").exists():
             with _noted(errors):
                 for sequence in files.read_number_sequences(path):
@@ -122,6 +126,7 @@ def _read(folders: Sequence[Path]) -> Catalog:
         entities=entities,
         number_sequences=number_sequences,
         table_maps=table_maps,
+        earlier_table_maps=tuple(earlier),
     )
     return msgspec.structs.replace(catalog, version=version_of(catalog))
 

@@ -28,14 +28,33 @@ ARROWS: dict[str, SyncDirection] = {
 
 
 class Transform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What happens to a value on its way: at most one of a value map and a default.
+    """What happens to a value on its way: at most one of a value map, a constant and an expression.
 
     `value_map`: F&O value -> Dataverse value, both as text. `default`: used when the source has no value, and as a
-    constant when the row has no source.
+    constant when the row has no source. `constant`: the value, on a row without source. `truncate`: text is cut to the
+    length that its destination has room for. `to_dataverse` and `to_finops`: expressions over the fields or columns of
+    the source record, for the direction they are named after (docs/reference/transforms.md).
     """
 
     value_map: dict[str, str] | None = None
     default: str | None = None
+    constant: str | None = None
+    truncate: bool = False
+    to_dataverse: str | None = None
+    to_finops: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether values cross as they are."""
+        return self == _PLAIN
+
+    @property
+    def fixed(self) -> str | None:
+        """The value of a row that has no source."""
+        return self.constant if self.constant is not None else self.default
+
+
+_PLAIN = Transform()
 
 
 class FieldMapping(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +95,8 @@ class TableMap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     `name` is `<entity set> - <entity label>`; `integration_key` lists columns or lookup paths of the Dataverse table
     that identify a record on both halves; filters decide which records take part, in the notation of their half.
-    `file` is the definition file below the solutions folder, for messages.
+    `owning_team` is the id of the team that new rows of a global table belong to, "" for the default team. `file` is
+    the definition file below the solutions folder, for messages.
     """
 
     name: str
@@ -86,6 +106,7 @@ class TableMap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rows: tuple[FieldMapping, ...]
     finops_filter: str = ""
     dataverse_filter: str = ""
+    owning_team: str = ""
     version: str = "1.0.0.0"
     publisher: str = "Isthmus"
     examples: tuple[Example, ...] = ()

@@ -2,12 +2,15 @@
 
 /api/data/...          the Dataverse half
 /data..., /metadata... the finance and operations half
+/api/isthmus/...       the management API, for tokens that are good for both halves
+/api/DualWrite...      and what else MANAGEMENT lists: the management calls of dual-write, for the same tokens
 /health                whether both halves answer (says nothing else)
 anything else          the local issuer
 """
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 import msgspec
@@ -19,8 +22,32 @@ from isthmus.server.environment import Environment
 from isthmus.server.wire import ASGIApp, Receive, Scope, Send, answer, base_url, client_address, header, names_host
 
 HEALTH_SECONDS = 1.0
+MANAGEMENT = {
+    "isthmus": "management",
+    "dualwritemanagement": "management_calls",
+    "connectionset": "management_calls",
+    "project": "management_calls",
+    "dataset": "management_calls",
+    "projectexecutionwithcompanies": "management_calls",
+}
+"""What an address below `/api/` belongs to, by its next part."""
 # What a half answers who could not be identified: Dataverse has a code for it, finance and operations has none.
 UNAUTHENTICATED_CODE = {"dataverse": "0x80072560", "finops": ""}
+UNAUTHENTICATED = {
+    "type": "urn:isthmus:error:unauthenticated",
+    "title": "Who are you?",
+    "status": 401,
+    "code": "unauthenticated",
+    "what_to_do": "Request a token for both halves (its resource is the address of this server) and send it.",
+}
+"""What the management API answers who could not be identified (RFC 9457)."""
+AUDIENCES = {
+    "dataverse": ("dataverse",),
+    "finops": ("finops",),
+    "management": ("dataverse", "finops"),
+    "management_calls": ("dataverse", "finops"),
+}
+"""Halves that a token must be good for, by what is asked."""
 BAD_HOST = b'{"error":{"code":"","message":"The Host header must name the host of the address, and maybe its port."}}'
 
 
@@ -31,13 +58,20 @@ class Application:
         self, settings: Settings, environment: Environment, authenticator: Authenticator, issuer: ASGIApp, tenant: str
     ) -> None:
         self._environment = environment
-        self._halves = {"dataverse": environment.dataverse, "finops": environment.finops}
+        self._places = {
+            "dataverse": environment.dataverse,
+            "finops": environment.finops,
+            "management": environment.management,
+            "management_calls": environment.management_calls,
+        }
         self._authenticator = authenticator
         self._issuer = issuer
         self._tenant = tenant
         self._trusted_proxies = frozenset(settings.trusted_proxies)
         self._healthy = False
         self._health_until = 0.0
+        self.draining = asyncio.Event()
+        """Set by whoever ends the server: answers that have no end of their own end then."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,25 +85,31 @@ class Application:
         if not names_host(scope):
             await answer(send, 400, BAD_HOST, [])
             return
-        half = half_of(scope["path"])
-        if half is not None:
+        place = place_of(scope["path"])
+        if place is not None:
             try:
-                scope["isthmus.principal"] = self._authenticator.authenticate(scope, half)
+                scope["isthmus.principal"] = self._authenticator.authenticate(scope, *AUDIENCES[place])
             except Unauthenticated as error:
-                await self._refuse(scope, send, half, str(error))
+                await self._refuse(scope, send, place, str(error))
                 return
-            await self._halves[half](scope, receive, send)
+            scope["isthmus.draining"] = self.draining
+            await self._places[place](scope, receive, send)
         else:
             await self._issuer(scope, receive, send)
 
-    async def _refuse(self, scope: Scope, send: Send, half: str, message: str) -> None:
-        """401 in the half's own shape, with the address to log in at."""
+    async def _refuse(self, scope: Scope, send: Send, place: str, message: str) -> None:
+        """401 in the shape of the place, with the address to log in at."""
         base = base_url(scope)
         challenge = f"Bearer authorization_uri={base}/{self._tenant}/oauth2/v2.0/authorize, resource_id={base}/"
-        request_id = str(uuid.uuid4()).encode()
-        name = b"x-ms-service-request-id" if half == "dataverse" else b"x-ms-request-id"
-        body = msgspec.json.encode({"error": {"code": UNAUTHENTICATED_CODE[half], "message": message}})
-        headers = [(b"www-authenticate", challenge.encode("latin-1")), (name, request_id), (b"odata-version", b"4.0")]
+        challenged = (b"www-authenticate", challenge.encode("latin-1"))
+        request_id = str(uuid.uuid4())
+        if place in ("management", "management_calls"):
+            body = msgspec.json.encode({**UNAUTHENTICATED, "detail": message, "correlation_id": request_id})
+            await answer(send, 401, body, [challenged], b"application/problem+json")
+            return
+        name = b"x-ms-service-request-id" if place == "dataverse" else b"x-ms-request-id"
+        body = msgspec.json.encode({"error": {"code": UNAUTHENTICATED_CODE[place], "message": message}})
+        headers = [challenged, (name, request_id.encode()), (b"odata-version", b"4.0")]
         await answer(send, 401, body, headers)
 
     async def _health(self, send: Send) -> None:
@@ -92,11 +132,13 @@ class Application:
             scope["headers"].append((b"host", host))
 
 
-def half_of(path: str) -> str | None:
-    """The half that a path belongs to, whatever its case; None for addresses of the server itself."""
+def place_of(path: str) -> str | None:
+    """What a path belongs to, whatever its case: a half, the management API, or None for the server itself."""
     start = path[:10].lower()
     if start == "/api/data/" or start == "/api/data":
         return "dataverse"
+    if start.startswith("/api/"):
+        return MANAGEMENT.get(path[5:].partition("/")[0].lower())
     for prefix in ("/data", "/metadata"):
         if start.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/", "("):
             return "finops"

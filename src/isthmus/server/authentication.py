@@ -31,16 +31,17 @@ class Authenticator:
         self._mock_identity = mock_identity
         self._remembered: OrderedDict[bytes, Principal] = OrderedDict()
 
-    def authenticate(self, scope: Scope, half: str) -> Principal:
-        """The caller of a request to a half. Raises Unauthenticated."""
+    def authenticate(self, scope: Scope, *halves: str) -> Principal:
+        """The caller of a request that needs a token for these halves. Raises Unauthenticated."""
         authorization = header(scope, b"authorization")
         principal = self._remembered.get(authorization)
         if principal is None or principal.expires_at <= time.time():
             principal = self._verify(authorization, scope)
         else:
             self._remembered.move_to_end(authorization)
-        if half not in principal.audiences:
-            raise Unauthenticated("The token was issued for the other half: request one for this half or for both.")
+        if not principal.audiences.issuperset(halves):
+            wanted = "both" if len(halves) > 1 else "this half or for both"
+            raise Unauthenticated(f"The token was issued for the other half: request one for {wanted}.")
         return principal
 
     def _verify(self, authorization: bytes, scope: Scope) -> Principal:

@@ -37,3 +37,11 @@ class Environment(Protocol):
     @property
     def finops(self) -> ASGIApp:
         """The finance and operations half, from `/data` and `/metadata` on."""
+
+    @property
+    def management(self) -> ASGIApp:
+        """The management API, from `/api/isthmus/` on."""
+
+    @property
+    def management_calls(self) -> ASGIApp:
+        """The management calls of dual-write, from `/api/` on."""

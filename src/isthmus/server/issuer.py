@@ -35,6 +35,8 @@ from isthmus.server.tokens import ALGORITHM, Tokens, halves_of
 from isthmus.server.wire import base_url, client_address
 
 TENANT_ALIASES = frozenset({"common", "organizations", "adfs"})
+INTEGRATOR = "integratorapp.com"
+"""The resource that dual-write's own administration tools request tokens for: here, this environment."""
 LARGEST_FORM = 64 * 1024
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
@@ -223,6 +225,8 @@ class Issuer:
             if not separator or "://" not in resource:
                 continue
             address = urlsplit(resource)
+            if address.netloc.lower() == INTEGRATOR:
+                return base_url(request.scope)
             local = address.hostname in ("localhost", "127.0.0.1", "::1") and address.port in self._own_ports
             if (address.netloc.lower() == own_host or local) and halves_of(resource) is not None:
                 return resource.rstrip("/")

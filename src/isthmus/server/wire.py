@@ -38,9 +38,16 @@ def client_address(scope: Scope) -> str:
     return client[0] if client else ""
 
 
-async def answer(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+async def answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: list[tuple[bytes, bytes]],
+    media_type: bytes = b"application/json; charset=utf-8",
+) -> None:
     """Send one whole JSON answer."""
     length = (b"content-length", str(len(body)).encode())
-    content_type = (b"content-type", b"application/json; charset=utf-8")
-    await send({"type": "http.response.start", "status": status, "headers": [content_type, length, *headers]})
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [(b"content-type", media_type), length, *headers]}
+    )
     await send({"type": "http.response.body", "body": body})

@@ -61,6 +61,7 @@ class Worker:
         self._settings = settings
         self._environment_class = environment
         self._listeners: list[_Listener] = []
+        self._application: Application | None = None
 
     async def run(self) -> None:
         """Open the environment, serve, drain, close it."""
@@ -98,6 +99,7 @@ class Worker:
         authenticator = Authenticator(tokens, identities.first().principal() if settings.accept_mock_token else None)
         issuer = Issuer(settings, tokens)
         app = Application(settings, environment, authenticator, issuer.app, identities.tenant_id)
+        self._application = app
         return [self._listener(app, load_certificate(settings)), self._listener(app, None)]
 
     def _listener(self, app: Application, certificate: Certificate | None) -> _Listener:
@@ -124,6 +126,8 @@ class Worker:
     def _stop(self, drain_seconds: int) -> None:
         """Take no more connections and let running requests end, for so many seconds at most."""
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        if self._application is not None:
+            self._application.draining.set()
         for listener in self._listeners:
             listener.config.timeout_graceful_shutdown = drain_seconds
             listener.should_exit = True

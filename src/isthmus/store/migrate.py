@@ -30,6 +30,17 @@ async def migrate(connection: asyncpg.Connection, kind: Literal["half", "control
     return ran
 
 
+async def migrations_waiting(
+    connection: asyncpg.Connection | asyncpg.Pool, kind: Literal["half", "control"]
+) -> list[str]:
+    """Names of the migrations of `kind` that have not run on this database."""
+    if await connection.fetchval("select to_regclass('isthmus.migration')") is None:
+        done = set()
+    else:
+        done = {record["name"] for record in await connection.fetch("select name from isthmus.migration")}
+    return [name for name, _ in _files(kind) if name not in done]
+
+
 def _files(kind: str) -> list[tuple[str, str]]:
     folder = resources.files("isthmus.store.migrations")
     names = sorted(

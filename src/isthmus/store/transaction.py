@@ -78,14 +78,15 @@ class Transaction:
         """Run a statement and return its command tag, such as `UPDATE 1`."""
         return cast("str", await self._run(self.connection.execute, sql, arguments))
 
-    async def commit(self) -> None:
+    async def commit(self, condition: str = "") -> None:
         """Commit. When the connection is lost meanwhile the outcome is not known: state `unknown`, Unavailable.
 
-        Rejected when a constraint that waited for the end of the transaction is broken, Bug when a statement in it
-        has failed before: nothing is committed then.
+        `condition`, a constant statement, goes with it in one message: when it fails nothing is committed, and what the
+        driver raises for it is raised. Rejected when a constraint that waited for the end of the transaction is broken,
+        Bug when a statement in it has failed before: nothing is committed then.
         """
         try:
-            self._check_done("COMMIT", await self.connection.execute("commit"))
+            self._check_done("COMMIT", await self.connection.execute(f"{condition}; commit" if condition else "commit"))
         except asyncpg.IntegrityConstraintViolationError as error:
             raise _constraint_broken(error) from error
         except (*LOST, asyncpg.InterfaceError) as error:

@@ -14,7 +14,8 @@ PARTS = ("firstname", "middlename", "lastname")
 MAX_FULL_NAME = 160
 
 
-def _parts(table: Table) -> tuple[str, ...]:
+def name_parts(table: Table) -> tuple[str, ...]:
+    """The columns that a table's `fullname` is made of; none where it has no such column."""
     if FULL_NAME not in table.column or "lastname" not in table.column:
         return ()
     return tuple(part for part in PARTS if part in table.column)
@@ -22,7 +23,7 @@ def _parts(table: Table) -> tuple[str, ...]:
 
 def needed_for_names(table: Table, columns: frozenset[str]) -> frozenset[str]:
     """Columns of the before image that an update of `columns` needs."""
-    parts = frozenset(_parts(table))
+    parts = frozenset(name_parts(table))
     return parts | {FULL_NAME} if (parts | {FULL_NAME}) & columns and parts else frozenset()
 
 
@@ -32,7 +33,7 @@ def compose_name(table: Table, row: Row) -> None:
     A full name that is given takes effect only on a row that has no parts: that is how one comes from a half that knows
     no parts.
     """
-    parts = _parts(table)
+    parts = name_parts(table)
     if not parts or row.values.keys().isdisjoint((*parts, FULL_NAME)):
         return
     values: dict[str, Any] = {**(row.before or {}), **row.values}

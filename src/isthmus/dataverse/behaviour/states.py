@@ -18,11 +18,11 @@ def default_states(table: Table, row: Row) -> None:
     if state is None:
         return
     if row.values.get(STATE) is None:
-        row.values[STATE] = state.default if state.default is not None else _first(state)
+        row.values[STATE] = default_state(state)
     if status is None:
         return
     if row.values.get(STATUS) is None:
-        row.values[STATUS] = _default_status(status, row.values[STATE])
+        row.values[STATUS] = default_status(status, row.values[STATE])
     _check_pair(table, status, row.values)
 
 
@@ -41,7 +41,7 @@ def keep_states_consistent(table: Table, row: Row) -> None:
     if row.values.get(STATUS) is None:
         row.values.pop(STATUS, None)
         if row.values.get(STATE, row.before[STATE]) != row.before[STATE]:
-            row.values[STATUS] = _default_status(status, row.values[STATE])
+            row.values[STATUS] = default_status(status, row.values[STATE])
     _check_pair(table, status, {**row.before, **row.values})
 
 
@@ -52,11 +52,15 @@ def needed_for_states(table: Table, columns: frozenset[str]) -> frozenset[str]:
     return frozenset({STATE, STATUS} & table.column.keys())
 
 
-def _first(state: Column) -> int:
+def default_state(state: Column) -> int:
+    """The state of a new row that gives none."""
+    if state.default is not None:
+        return int(state.default)
     return min((option.value for option in state.options), default=0)
 
 
-def _default_status(status: Column, state: int) -> int | None:
+def default_status(status: Column, state: int) -> int | None:
+    """The status reason of a row in this state that gives none."""
     of_state = [option.value for option in status.options if option.state == state]
     if status.default in of_state:
         return int(status.default)

@@ -53,8 +53,13 @@ def _checked(table: Table, values: dict[str, Any]) -> dict[str, Any]:
                 column=name,
             )
         elif not column.read_only:
-            checked[name] = None if value is None or value == "" else CHECKS[column.type](table, column, value)
+            checked[name] = check_value(table, column, value)
     return checked
+
+
+def check_value(table: Table, column: Column, value: Any) -> Any:
+    """A value in the form it is stored in. Rejected names column and value."""
+    return None if value is None or value == "" else CHECKS[column.type](table, column, value)
 
 
 def _is_type_column(table: Table, name: str) -> bool:

@@ -68,7 +68,7 @@ async def create(app: DataverseApp, context: Context, table: Table, message: Mes
 
 
 def _apply_defaults(table: Table, values: dict[str, Any]) -> None:
-    for name, default in _defaults(table).items():
+    for name, default in column_defaults(table).items():
         if name not in values:
             values[name] = default
 
@@ -78,18 +78,24 @@ def _require_columns(table: Table, values: dict[str, Any]) -> None:
 
     The system itself fills state, owner and required choices.
     """
-    for name in _required(table):
+    for name in required_columns(table):
         if values.get(name) is None:
-            raise Rejected(
-                f"Required column '{name}' of table '{table.logical_name}' has no value: give one.",
-                code="required_column",
-                table=table.logical_name,
-                column=name,
-            )
+            raise required_column_missing(table, name)
+
+
+def required_column_missing(table: Table, name: str) -> Rejected:
+    """The refusal of a new row without a value that the system requires."""
+    return Rejected(
+        f"Required column '{name}' of table '{table.logical_name}' has no value: give one.",
+        code="required_column",
+        table=table.logical_name,
+        column=name,
+    )
 
 
 @per_table
-def _defaults(table: Table) -> dict[str, Any]:
+def column_defaults(table: Table) -> dict[str, Any]:
+    """What a new row holds in columns that it gives no value for, states apart."""
     return {
         column.name: column.default
         for column in table.columns
@@ -98,7 +104,8 @@ def _defaults(table: Table) -> dict[str, Any]:
 
 
 @per_table
-def _required(table: Table) -> tuple[str, ...]:
+def required_columns(table: Table) -> tuple[str, ...]:
+    """The columns that a new row must have a value in."""
     return tuple(
         column.name
         for column in table.columns

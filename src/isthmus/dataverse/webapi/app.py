@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
+from isthmus.apps.again import run_again
 from isthmus.apps.odata_answer import JSON_HEADERS, XML_HEADERS, Answer, json_answer
 from isthmus.apps.odata_root import ODataRoot
 from isthmus.dataverse.app import DataverseApp
@@ -52,7 +53,7 @@ class WebApi(ODataRoot[Request]):
             raise method_not_allowed(request)
         if request.segments[0].name.lower() in ROOTS:
             raise method_not_allowed(request)
-        return await self._write(request, user)
+        return await run_again(partial(self._write, request, user))
 
     def failure(self, error: IsthmusError | None, correlation_id: str, request: Request | None) -> Answer:
         """An error in Dataverse's shape."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
+from isthmus.apps.again import run_again
 from isthmus.apps.odata_answer import JSON_HEADERS, XML_HEADERS, Answer
 from isthmus.apps.odata_root import ODataRoot
 from isthmus.errors import IsthmusError
@@ -42,7 +43,7 @@ class ODataService(ODataRoot[Request]):
             return await self._read(request)
         if request.method not in WRITES or not request.segments:
             raise method_not_allowed(request)
-        return await self._write(request)
+        return await run_again(partial(self._write, request))
 
     def failure(self, error: IsthmusError | None, correlation_id: str, request: Request | None) -> Answer:
         """An error in F&O's shape."""

@@ -50,17 +50,28 @@ def resolve(catalog: Catalog) -> tuple[list[Mapped], list[Fault]]:
     found: list[Mapped] = []
     faults: list[Fault] = []
     for table_map in catalog.table_maps.values():
-        entity, table = catalog.entities.get(table_map.entity), catalog.tables.get(table_map.table)
-        if entity is None:
-            message = "is no data entity; add its definition or name another."
-            faults.append(Fault(file=table_map.file, code="DIPV1018", field=table_map.entity, message=message))
-        if table is None:
-            message = "is no Dataverse table; add its definition or name another."
-            faults.append(Fault(file=table_map.file, code="DIPV1020", field=table_map.table, message=message))
-        if entity is not None and table is not None:
-            rows = tuple(_row(catalog, entity, table, mapping) for mapping in table_map.rows)
-            found.append(Mapped(table_map=table_map, entity=entity, table=table, rows=rows))
+        mapped = resolve_one(catalog, table_map)
+        if isinstance(mapped, Mapped):
+            found.append(mapped)
+        else:
+            faults += mapped
     return found, faults
+
+
+def resolve_one(catalog: Catalog, table_map: TableMap) -> Mapped | list[Fault]:
+    """A table map, resolved, or why it can't be."""
+    entity, table = catalog.entities.get(table_map.entity), catalog.tables.get(table_map.table)
+    if entity is not None and table is not None:
+        rows = tuple(_row(catalog, entity, table, mapping) for mapping in table_map.rows)
+        return Mapped(table_map=table_map, entity=entity, table=table, rows=rows)
+    faults = []
+    if entity is None:
+        message = "is no data entity; add its definition or name another."
+        faults.append(Fault(file=table_map.file, code="DIPV1018", field=table_map.entity, message=message))
+    if table is None:
+        message = "is no Dataverse table; add its definition or name another."
+        faults.append(Fault(file=table_map.file, code="DIPV1020", field=table_map.table, message=message))
+    return faults
 
 
 def _row(catalog: Catalog, entity: Entity, table: Table, mapping: FieldMapping) -> MappedRow:

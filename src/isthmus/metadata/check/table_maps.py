@@ -29,16 +29,20 @@ def rows_have_both_ends(mapped: Mapped) -> Iterator[Fault]:
     """DIPV1021, DIPV1024: a row has a destination, and a source or a constant in its place."""
     for row in mapped.rows:
         mapping = row.mapping
-        constant = mapping.transform.default is not None
+        fixed = mapping.transform.fixed is not None
         if mapping.finops is None and mapping.dataverse is None:
             yield mapped.fault("DIPV1024", "names neither a field nor a column; name both, or remove the row.", row)
-        elif mapping.finops is None and (mapping.to_finops or not constant):
+        elif mapping.finops is None and (
+            mapping.to_finops or not (fixed or mapping.transform.to_dataverse is not None)
+        ):
             code = "DIPV1024" if mapping.to_finops else "DIPV1021"
-            message = "has no F&O field; name one, or map one way to Dataverse with a default."
+            message = "has no F&O field; name one, or map one way to Dataverse with a constant."
             yield mapped.fault(code, message, row, mapping.dataverse or "")
-        elif mapping.dataverse is None and (mapping.to_dataverse or not constant):
+        elif mapping.dataverse is None and (
+            mapping.to_dataverse or not (fixed or mapping.transform.to_finops is not None)
+        ):
             code = "DIPV1024" if mapping.to_dataverse else "DIPV1021"
-            message = "has no Dataverse column; name one, or map one way to F&O with a default."
+            message = "has no Dataverse column; name one, or map one way to F&O with a constant."
             yield mapped.fault(code, message, row, mapping.finops or "")
 
 
@@ -55,21 +59,6 @@ def fields_exist(catalog: Catalog, mapped: Mapped) -> Iterator[Fault]:
             code = "DIPV1025" if mapping.to_dataverse else "DIPV1022"
             for message in path_faults(mapping.dataverse, mapped.table, catalog):
                 yield mapped.fault(code, f"{message} Correct the path.", row, mapping.dataverse)
-
-
-def arrows_tell_transforms(mapped: Mapped) -> Iterator[Fault]:
-    """A doubled arrow carries a transform, a single one none; a row has a value map or a default, not both."""
-    for row in mapped.rows:
-        transform = row.mapping.transform
-        has = transform.value_map is not None or transform.default is not None
-        name = row.mapping.finops or row.mapping.dataverse or ""
-        if has != (len(row.mapping.arrow) == 2):
-            message = f"has the arrow {row.mapping.arrow} {'with' if has else 'without'} a transform; correct one."
-            yield mapped.fault("arrow_unclear", message, row, name)
-        if transform.value_map is not None and transform.default is not None:
-            yield mapped.fault("arrow_unclear", "has a value map and a default; keep one of them.", row, name)
-        if transform.value_map == {}:
-            yield mapped.fault("arrow_unclear", "has an empty value map; fill it or drop it.", row, name)
 
 
 def destinations_are_written_once(mapped: Mapped) -> Iterator[Fault]:

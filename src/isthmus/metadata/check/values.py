@@ -38,6 +38,8 @@ def types_match(mapped: Mapped) -> Iterator[Fault]:
         if row.field is None or row.path is None:
             continue
         leaf = row.path.leaf
+        if row.mapping.transform.to_dataverse is not None or row.mapping.transform.to_finops is not None:
+            continue
         if row.mapping.transform.value_map is not None:
             if leaf.type not in _MAPPABLE or row.field.type not in (
                 FieldType.ENUM,
@@ -68,8 +70,8 @@ def value_map_options_exist(mapped: Mapped) -> Iterator[Fault]:
         transform = row.mapping.transform
         if row.path is not None:
             given = [*(transform.value_map or {}).values()]
-            if transform.default is not None and row.mapping.to_dataverse:
-                given.append(transform.default)
+            if transform.fixed is not None and row.mapping.to_dataverse:
+                given.append(transform.fixed)
             for value in given:
                 if not _is_value_of(row.path.leaf, value):
                     message = f"gets '{value}', which is none of its values; correct it or add the option."
@@ -97,7 +99,7 @@ def _is_number(value: str) -> bool:
 def defaults_are_members(catalog: Catalog, mapped: Mapped) -> Iterator[Fault]:
     """DIPV1030: the default of an enum field is a member of the enum."""
     for row in mapped.to_finops:
-        default, field = row.mapping.transform.default, row.field
+        default, field = row.mapping.transform.fixed, row.field
         if default is None or field is None or field.enum is None or row.mapping.to_dataverse:
             continue
         enum = catalog.enums.get(field.enum)

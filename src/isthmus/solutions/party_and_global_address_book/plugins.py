@@ -9,7 +9,7 @@ A change on either end is carried to the other in the same transaction. See docs
 from __future__ import annotations
 
 from isthmus.apps.change import Operation
-from isthmus.apps.pipeline import AFTER_LOCKS, MessageHandler, Stage, Step
+from isthmus.apps.pipeline import AFTER_LOCKS, MessageHandler, SetBased, Stage, Step
 from isthmus.dataverse.app import DataverseApp
 from isthmus.finops.app import FinopsApp
 from isthmus.solutions.party_and_global_address_book import addresses, electronic_addresses
@@ -29,6 +29,12 @@ def register(dataverse: DataverseApp, finops: FinopsApp) -> None:
                 operation=Operation.CREATE,
                 table=table,
                 rank=AFTER_LOCKS,
+                set_based=SetBased(
+                    reads=frozenset({"msdyn_partyid"}),
+                    joins=" left join dataverse.msdyn_party party on party.msdyn_partyid = s.msdyn_partyid",
+                    fills={column: f"party.{source}" for column, source in columns.items()},
+                    needs_handler="party.msdyn_partyid is null",
+                ),
             )
         )
         _after(dataverse, names.rename_party, table, frozenset(columns), operations=(Operation.UPDATE,))

@@ -1,0 +1,86 @@
+"""The activity log: list, group by cause, download, send refused saves again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from isthmus.dual_write.activity import ActivityFilter, ActivityLog, Entry, Group, Resend
+from isthmus.dual_write.activity_csv import activity_csv
+from isthmus.dual_write.management_api.csv import Csv
+from isthmus.dual_write.management_api.endpoint import Caller, endpoint
+from isthmus.dual_write.management_api.paging import Limit, Page, page_of
+
+
+class ActivityQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries: all conditions given hold. `since` is included, `until` is not; `key` is a record's key as it is
+    shown; `open` leaves out errors that somebody has settled."""
+
+    table_map: str | None = None
+    kind: list[str] = []
+    code: str | None = None
+    key: str | None = None
+    correlation_id: str | None = None
+    cause: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    about: int | None = None
+    open: bool = False
+    after: int | None = None
+    limit: Limit = 100
+
+    def filter(self) -> ActivityFilter:
+        """The conditions as the log takes them."""
+        return ActivityFilter(
+            table_map=self.table_map,
+            kinds=tuple(self.kind),
+            code=self.code,
+            key=self.key,
+            correlation_id=self.correlation_id,
+            cause=self.cause,
+            since=self.since,
+            until=self.until,
+            about=self.about,
+            open_only=self.open,
+        )
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ids of entries that tell of refused saves."""
+
+    entries: list[int]
+
+
+class ActivityCalls:
+    """Who did what to a table map, with which result, and every error with its record and cause."""
+
+    def __init__(self, activity: ActivityLog, resend: Resend) -> None:
+        self._activity = activity
+        self._resend = resend
+
+    @endpoint("GET", "/activity")
+    async def list_activity(self, query: ActivityQuery) -> Page[Entry]:
+        """List entries of the activity log, newest first."""
+        found = await self._activity.entries(query.filter(), before=query.after, limit=query.limit + 1)
+        return page_of(found, query.limit, lambda entry: str(entry.id))
+
+    @endpoint("GET", "/activity/groups")
+    async def group_activity(self, query: ActivityQuery) -> list[Group]:
+        """Group entries by cause, the most frequent first; of errors only, unless kinds are named."""
+        return await self._activity.groups(query.filter(), limit=query.limit)
+
+    @endpoint("GET", "/activity.csv")
+    async def download_activity(self, query: ActivityQuery) -> Csv:
+        """Download entries as CSV, newest first: all that fit the conditions."""
+        return Csv("activity", activity_csv(self._activity, query.filter()))
+
+    @endpoint("GET", "/activity/{entry_id}")
+    async def show_activity(self, entry_id: int) -> Entry:
+        """Show one entry."""
+        return await self._activity.entry(entry_id)
+
+    @endpoint("POST", "/activity/retry")
+    async def retry_activity(self, body: Retry, caller: Caller) -> list[Entry]:
+        """Send the records of refused saves again, as they stand now; an entry per save tells how that went."""
+        return await self._activity.retry(body.entries, caller.principal.object_id, self._resend)

@@ -1,0 +1,188 @@
+"""`isthmus map` against a server that runs: what the commands print, do and return."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from isthmus.cli import exit_codes
+from isthmus.server.state import current_state
+
+UNITS = "uoms - Units"
+CURRENCIES = "transactioncurrencies - Currencies"
+
+
+class Running:
+    """An environment that runs, and the command line on it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+
+    def isthmus(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from isthmus.cli import main; main()", *arguments]
+        command += ["--data-dir", str(self.data_dir)]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("ISTHMUS_")}
+        clean["COLUMNS"] = "200"
+        return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=clean)
+
+    def map(self, *arguments: str, code: int = exit_codes.OK) -> str:
+        """What `isthmus map` prints; it must end with this exit code."""
+        done = self.isthmus("map", *arguments)
+        assert done.returncode == code, (arguments, done.stdout, done.stderr)
+        return done.stdout if code in (exit_codes.OK, exit_codes.FAILED) and done.stdout else done.stderr
+
+    def map_json(self, *arguments: str, code: int = exit_codes.OK) -> Any:
+        return json.loads(self.map(*arguments, "--json", code=code))
+
+    def create(self, entity_set: str, record: dict[str, Any]) -> None:
+        """Create an F&O record."""
+        self.send("POST", entity_set, record)
+
+    def send(self, method: str, path: str, record: dict[str, Any] | None = None) -> None:
+        """Write to the F&O half."""
+        state = current_state(self.data_dir)
+        token = self.isthmus("token").stdout.strip()
+        context = ssl.create_default_context(cafile=state.ca_file)
+        headers = {"authorization": f"Bearer {token}"}
+        made = httpx.request(method, f"{state.finops_url}/{path}", json=record, headers=headers, verify=context)
+        assert made.is_success, made.text
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    directory = Path(tempfile.mkdtemp(prefix="isthmus-map-"))
+    environment = Running(directory)
+    try:
+        up = environment.isthmus("up", "--detach", "--port", "0")
+        assert up.returncode == 0, up.stderr
+        yield environment
+    finally:
+        environment.isthmus("down")
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_nothing_runs(tmp_path: Path) -> None:
+    done = Running(tmp_path).isthmus("map", "list")
+    assert (done.returncode, done.stdout) == (exit_codes.NOT_RUNNING, "")
+    assert "isthmus up" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_table_maps_are_listed_and_shown(running: Running) -> None:
+    found = running.map_json("list")
+    assert len(found) >= 135
+    assert {one["state"] for one in found} == {"running"}
+    assert UNITS in running.map("list", "--state", "running")
+    assert UNITS not in running.map("list", "--state", "paused")
+    shown = running.map("show", "uoms - u")
+    assert UNITS in shown and "msdyn_symbol" in shown
+    assert running.map_json("show", UNITS)["definition"]["table"] == "uom"
+    assert "cdm_companies - Legal entities" in running.map("graph")
+    assert len(running.map_json("graph")["nodes"]) == len(found)
+
+
+def test_names_that_fit_none_or_several_are_refused(running: Running) -> None:
+    assert "no table map named 'nothing like this'" in running.map("show", "nothing like this", code=1)
+    assert "fits" in running.map("show", "customers", code=1)
+    assert "--all" in running.map("pause", code=1)
+
+
+def test_paused_changes_wait_and_are_delivered(running: Running) -> None:
+    assert "done" in running.map("pause", CURRENCIES)
+    running.create("Currencies", {"CurrencyCode": "XWA", "Name": "Waiting", "Symbol": "w"})
+    (paused,) = running.map_json("list", "--state", "paused")
+    assert (paused["name"], paused["waiting"]) == (CURRENCIES, 1)
+    compared = running.map_json("compare", CURRENCIES, code=exit_codes.FAILED)
+    assert (compared[0]["missing_in_dataverse"], compared[0]["missing_in_finops"]) == (1, 0)
+    refused = running.map("stop", CURRENCIES, code=exit_codes.FAILED)
+    assert "wait in the queue: 1" in refused
+    assert "can't pause" in running.map("pause", CURRENCIES, code=exit_codes.FAILED)
+    resumed = running.map_json("resume", CURRENCIES)
+    assert (resumed["state"], resumed["progress"][0]["done"]) == ("completed", 1)
+    assert running.map_json("compare", CURRENCIES)[0]["equal"] >= 1
+
+
+def test_what_is_refused_is_shown_and_tried_again(running: Running) -> None:
+    running.map("pause", CURRENCIES)
+    running.create("Currencies", {"CurrencyCode": "XNO", "Name": "Without symbol"})
+    resumed = running.map_json("resume", CURRENCIES, code=exit_codes.FAILED)
+    assert (resumed["state"], resumed["progress"][0]["refused"]) == ("completed", 1)
+    (failed,) = running.map_json("errors", CURRENCIES, code=exit_codes.FAILED)["queued_changes"]
+    assert (failed["code"], failed["record_key"]) == ("required_column", "xno")
+    assert "currencysymbol" in running.map("errors", CURRENCIES, code=exit_codes.FAILED)
+    assert "1 queued changes are tried again" in running.map("retry", CURRENCIES)
+    running.map("pause", CURRENCIES)
+    assert "wait in the queue" in running.map("stop", CURRENCIES, code=exit_codes.FAILED)
+    running.map("stop", CURRENCIES, "--discard-queue")
+    running.send("DELETE", "Currencies('XNO')")
+    running.map("run", CURRENCIES, "--alone", "--skip-initial-sync")
+
+
+def test_what_initial_sync_refuses_is_kept_and_run_again(running: Running, tmp_path: Path) -> None:
+    running.map("stop", CURRENCIES)
+    running.create("Currencies", {"CurrencyCode": "XRF", "Name": "Without symbol"})
+    refused = running.map("run", CURRENCIES, "--alone", "--master", "finops", code=exit_codes.FAILED)
+    assert "1 records were refused" in refused and "errors only" in refused
+    assert running.map_json("show", CURRENCIES)["summary"]["state"] == "not_running"
+    file = tmp_path / "refused.csv"
+    (record,) = running.map_json("errors", CURRENCIES, "--csv", str(file), code=exit_codes.FAILED)["initial_sync"]
+    assert (record["record_key"], record["code"]) == ("xrf", "required_column")
+    assert "currencysymbol" in file.read_text() and len(file.read_text().splitlines()) == 2
+    running.send("PATCH", "Currencies('XRF')", {"Symbol": "f"})
+    assert "done" in running.map("run", CURRENCIES, "--alone", "--master", "finops", "--errors-only")
+    assert running.map_json("show", CURRENCIES)["summary"]["state"] == "running"
+    assert running.map_json("compare", CURRENCIES)[0]["missing_in_dataverse"] == 0
+    assert running.map_json("errors", CURRENCIES)["initial_sync"] == []
+
+
+def test_a_stopped_table_map_is_planned_run_and_repaired(running: Running) -> None:
+    running.map("stop", CURRENCIES)
+    running.create("Currencies", {"CurrencyCode": "XIN", "Name": "Initial", "Symbol": "i"})
+    plan = running.map_json("plan", CURRENCIES, "--alone", "--master", "finops")
+    assert plan["table_maps"][0]["companies"][0]["to_dataverse"]["insert"] == 1
+    assert CURRENCIES in running.map("plan", CURRENCIES, "--alone")
+    assert "1" in running.map("preview", CURRENCIES, "XIN")
+    assert "done" in running.map("run", CURRENCIES, "--alone", "--master", "finops")
+    assert running.map_json("preview", CURRENCIES, "XIN")["outcome"] == "unchanged"
+    running.map("stop", CURRENCIES)
+    running.create("Currencies", {"CurrencyCode": "XRE", "Name": "Repaired", "Symbol": "r"})
+    running.map("run", CURRENCIES, "--alone", "--skip-initial-sync")
+    assert "missing in dataverse" in running.map("compare", CURRENCIES, code=exit_codes.FAILED)
+    assert "1 of 1 repaired" in running.map("compare", CURRENCIES, "--repair-from", "finops")
+    assert running.map_json("errors", CURRENCIES) == {"live_sync": [], "queued_changes": [], "initial_sync": []}
+
+
+def test_a_changed_definition_is_a_version(running: Running, tmp_path: Path) -> None:
+    definition = running.map("edit", UNITS)
+    file = tmp_path / "units.toml"
+    file.write_text(definition)
+    assert "No faults" in running.map("edit", UNITS, "--file", str(file), "--check")
+    assert "stop" in running.map("edit", UNITS, "--remove", "1", code=exit_codes.FAILED)
+    spoiled = definition.replace('"uom"', '"no_such_table"')
+    file.write_text(spoiled)
+    running.map("edit", UNITS, "--file", str(file), "--check", code=exit_codes.FAILED)
+    running.map("stop", UNITS)
+    before = running.map_json("versions", UNITS)
+    running.map("edit", UNITS, "--finops-filter", '(UNITSYMBOL != "none")')
+    after = running.map_json("versions", UNITS)
+    assert len(after) == len(before) + 1 and after[0]["is_chosen"]
+    assert "finops_filter" in running.map("versions", UNITS, "--diff", before[0]["version"])
+    back = running.map_json("versions", UNITS, "--roll-back")
+    assert [one["is_chosen"] for one in back][:2] == [False, True]
+    assert len(running.map_json("versions", UNITS, "--delete", after[0]["version"])) == len(before)
+    assert "done" in running.map("run", UNITS, "--alone")
+
+
+def test_usage(running: Running) -> None:
+    assert running.isthmus("map", "resume", UNITS, "--live", "never").returncode != exit_codes.OK
+    assert "exclude" in running.map("versions", UNITS, "--roll-back", "--delete", "1.0.0.0", code=exit_codes.FAILED)
