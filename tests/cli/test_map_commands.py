@@ -145,6 +145,21 @@ def test_what_initial_sync_refuses_is_kept_and_run_again(running: Running, tmp_p
     assert running.map_json("errors", CURRENCIES)["initial_sync"] == []
 
 
+def test_errors_alone_are_run_again_while_the_table_map_runs(running: Running) -> None:
+    running.map("stop", CURRENCIES)
+    running.create("Currencies", {"CurrencyCode": "XRG", "Name": "Without symbol"})
+    again = ("run", CURRENCIES, "--alone", "--master", "finops")
+    running.map(*again, "--with-errors", code=exit_codes.FAILED)
+    assert "can't run" in running.map(*again, code=exit_codes.FAILED)
+    running.map(*again, "--errors-only", code=exit_codes.FAILED)
+    (record,) = running.map_json("errors", CURRENCIES, code=exit_codes.FAILED)["initial_sync"]
+    assert (record["record_key"], record["attempts"]) == ("xrg", 2)
+    running.send("PATCH", "Currencies('XRG')", {"Symbol": "g"})
+    running.map(*again, "--errors-only")
+    assert running.map_json("errors", CURRENCIES)["initial_sync"] == []
+    assert running.map_json("show", CURRENCIES)["summary"]["state"] == "running"
+
+
 def test_a_stopped_table_map_is_planned_run_and_repaired(running: Running) -> None:
     running.map("stop", CURRENCIES)
     running.create("Currencies", {"CurrencyCode": "XIN", "Name": "Initial", "Symbol": "i"})

@@ -321,19 +321,19 @@ async def test_every_process_takes_up_a_new_choice(
 
 async def test_versions_are_listed_highest_first_and_kept_apart_by_publisher(environment: Environment) -> None:
     versions = environment.dual_write.versions
-    first = await save(environment, UPPER, version="7.0.0.10", publisher="Fabrikam", choose=False)
-    second = await save(environment, UPPER, version="7.0.0.9", publisher="Contoso", choose=False)
-    third = await save(environment, UPPER, version="7.0.0.10", publisher="Contoso", choose=False)
+    first = await save(environment, UPPER, version="70.0.0.10", publisher="Fabrikam", choose=False)
+    second = await save(environment, UPPER, version="70.0.0.9", publisher="Contoso", choose=False)
+    third = await save(environment, UPPER, version="70.0.0.10", publisher="Contoso", choose=False)
     listed = await versions.history(GROUPS)
     assert {each.id for each in listed[:2]} == {first, third}
     assert listed[2].id == second
     assert (listed[0].saved_by, listed[-1].is_shipped) == ("Test user", True)
-    assert await versions.find(GROUPS, "7.0.0.10", "Fabrikam") == first
+    assert await versions.find(GROUPS, "70.0.0.10", "Fabrikam") == first
     with pytest.raises(Rejected) as refused:
-        await versions.find(GROUPS, "7.0.0.10")
+        await versions.find(GROUPS, "70.0.0.10")
     assert refused.value.code == "version_ambiguous"
     with pytest.raises(Conflict):
-        await save(environment, UPPER, version="7.0.0.10", publisher="Contoso", choose=False)
+        await save(environment, UPPER, version="70.0.0.10", publisher="Contoso", choose=False)
     with pytest.raises(Rejected, match="four numbers"):
         await save(environment, UPPER, version="7.0", choose=False)
     with pytest.raises(NotFound):

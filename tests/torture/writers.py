@@ -150,6 +150,8 @@ class Writers:
         if record is None:
             return
         side: Side = rng.choice(self._sides)
+        if wrong and self._sides == (side,):
+            wrong = f"!{side}"  # what only the other half refuses would wait in the queue until somebody dismissed it
         shown = await self._read(record, side)
         if shown is None:
             await asyncio.sleep(0.05)

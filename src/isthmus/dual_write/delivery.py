@@ -80,6 +80,8 @@ class Delivery:
         for found in await self.resolve(leg, records):
             record = records[found.ordinal]
             target = found.target
+            if target is not None and (leg.destination, target) in self._exchange.gone:
+                continue
             new = None if target is None else touched[record.id]
             row = Row(id=target, values=self.values(leg, record, found, new))
             if found.missing:

@@ -26,8 +26,9 @@ class Exchange:
 
     `legs` are those of the table maps as they stand while this save lasts; `states` those of the maps it has entered;
     `queued` the maps with changes in the queue of a half, as (half, table map). `deleted` and `renamed` are records as
-    they were before this save deleted them or gave them another key, by table map and id. `superseded`:
-    it took values out of the partner's queue.
+    they were before this save deleted them or gave them another key, by table map and id. `gone` are rows that were
+    deleted since the queued change of theirs that this save delivers. `superseded`: it took values out of the partner's
+    queue.
     """
 
     def __init__(self, origin: Context, partner_app: App, link: str, legs: Legs) -> None:
@@ -42,6 +43,7 @@ class Exchange:
         self.queued: set[tuple[Half, str]] = set()
         self.deleted: dict[tuple[str, RowId], Projected] = {}
         self.renamed: dict[tuple[str, RowId], Projected] = {}
+        self.gone: set[tuple[Half, RowId]] = set()
         self.superseded = False
         self.rounds = 0
         self.generation: int | None = None

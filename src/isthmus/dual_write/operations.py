@@ -48,7 +48,8 @@ class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
     table maps; `conflicts`: `newest` lets the record decide that was changed last. `companies` restrict the initial
     sync to these legal entities. `skip_initial_sync`: nothing is copied; `skip`: nothing of these table maps.
     `run_with_errors`: refused records don't keep a table map from running. `errors_only`: only refused records are
-    copied; `refused` are the ids of some of them, by the half that refused them.
+    copied, also those of table maps that run already; `refused` are the ids of some of them, by the half that refused
+    them.
     """
 
     master: Half = "dataverse"
@@ -177,7 +178,9 @@ class Operations:
             await self._check_fit(names)
         catalog, states = await self._known(names)
         for name in names:
-            _check_state(action, name, states.get(name, "not_running"))
+            state = states.get(name, "not_running")
+            if not (state == "running" and isinstance(parameters, RunParameters) and parameters.errors_only):
+                _check_state(action, name, state)
         await self._check_free(names)
         known = _ordered(names, catalog)
         return await self._requests.get(await self._requests.submit(action, known, msgspec.to_builtins(parameters), by))

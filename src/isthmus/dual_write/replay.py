@@ -40,6 +40,7 @@ class Replay:
         await self._exchange.lock(_keys(changes, (leg for leg in self._exchange.legs.all[source] if leg.is_two_way)))
         await self._settle_conflicts(source, changes)
         await self._project_again(source, changes)
+        await self._note_gone(source, changes)
         delivery = Delivery(self._exchange, self._apps[PARTNER[source]])
         for wave in waves(change for change in changes if not change.is_void):
             await self._deliver_wave(delivery, source, wave)
@@ -130,6 +131,17 @@ class Replay:
             if change.attempts and change.record.faults and change.operation == "upsert":
                 for record in await project(self._exchange.side(source), legs[change.table_map], [change.record.id]):
                     change.record = record
+
+    async def _note_gone(self, source: Half, changes: Sequence[Queued]) -> None:
+        """Records whose deletion waits further back: what the partner works out for them has nowhere to go."""
+        legs = self._legs_from(source)
+        by_leg: dict[str, set[RowId]] = {}
+        for change in changes:
+            if change.operation == "upsert":
+                by_leg.setdefault(change.table_map, set()).add(change.record.id)
+        for name, ids in by_leg.items():
+            found = await self._transaction(source).rows(legs[name].keys_of_ids, list(ids))
+            self._exchange.gone |= {(source, id_) for id_ in ids - {record["id"] for record in found}}
 
     def _legs_from(self, source: Half) -> dict[str, Leg]:
         return {leg.name: leg for leg in self._exchange.legs.all[source]}

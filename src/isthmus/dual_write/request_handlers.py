@@ -5,7 +5,7 @@ A handler may be called again by another process after any of its steps: each lo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 
 import msgspec
 
@@ -95,14 +95,16 @@ class RequestHandlers:
         by = request.requested_by
         skipped = parameters.skipped(request.table_maps)
         states = await self._states.read(request.table_maps)
-        # Those that run by now were brought live by this very request, before its process ended.
-        copied = [name for name in request.table_maps if name not in skipped and states[name].state != "running"]
+        # Those that run by now were brought live by this very request, before its process ended, or have errors left.
+        live = {name for name, found in states.items() if found.state == "running"}
+        left_out = skipped if parameters.errors_only else {*skipped, *live}
+        copied = [name for name in request.table_maps if name not in left_out]
         await self._states.change(skipped, "running", by=by)
         if not copied:
             return
         try:
             progress.check_cancelled()
-            await self._states.change(copied, "initializing", by=by)
+            await self._states.change([name for name in copied if name not in live], "initializing", by=by)
             began = request.started_at or request.requested_at
             summary = await self._initial_sync.run(request.id, parameters.initial_sync(copied), began, progress)
         except (Retriable, Unavailable, *LOST):
@@ -110,16 +112,16 @@ class RequestHandlers:
         except Exception:
             await self._give_up(copied, by)
             raise
-        await self._finish(request, copied, summary, parameters.run_with_errors)
+        await self._finish(request, copied, summary, live if not parameters.run_with_errors else {*copied})
 
     async def _give_up(self, names: Sequence[str], by: str) -> None:
         states = await self._states.read(names)
         initializing = [name for name in names if states[name].state == "initializing"]
         await self._states.change(initializing, "not_running", by=by)
 
-    async def _finish(self, request: Request, names: Sequence[str], summary: Summary, run_with_errors: bool) -> None:
+    async def _finish(self, request: Request, names: Sequence[str], summary: Summary, run_anyway: Set[str]) -> None:
         refused = {name: summary.refused.get(name, 0) for name in names}
-        kept = [name for name in names if refused[name] and not run_with_errors]
+        kept = [name for name in names if refused[name] and name not in run_anyway]
         await self._states.change([name for name in names if name not in kept], "running", by=request.requested_by)
         await self._give_up(kept, request.requested_by)
         await self._activity.record(*(_entry(request, name, summary, name in kept) for name in names))
