@@ -109,7 +109,12 @@ class _Tally:
         self.first: Half = self._sends[0]
 
     def candidate(self, group: Beside) -> Candidate | None:
-        """The record to be looked at more closely; None when the halves agree or the map says nothing about it."""
+        """The record to be looked at more closely; None when the halves agree or the map says nothing about it.
+
+        A key that several records have is told as their duplicate alone, until they are one.
+        """
+        if group.ambiguous:
+            return None
         finops, dataverse = group.on("finops"), group.on("dataverse")
         if finops and dataverse and finops.checksum == dataverse.checksum:
             return None

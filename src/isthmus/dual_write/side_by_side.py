@@ -57,6 +57,12 @@ class Beside(msgspec.Struct, frozen=True):
         records = self.finops if half == "finops" else self.dataverse
         return records[0] if records else None
 
+    @property
+    def ambiguous(self) -> bool:
+        """Both halves have the key and one of them more than once: which two of them are one record, nobody can say."""
+        taking_part = [sum(seen.takes_part for seen in records) for records in (self.finops, self.dataverse)]
+        return bool(self.finops and self.dataverse) and max(taking_part) > 1
+
 
 class Totals(msgspec.Struct):
     """The records of one half that take part: by company, and (number, checksum) by bucket."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
@@ -34,5 +34,6 @@ async def snapshot(pool: Pool) -> AsyncIterator[asyncpg.Connection]:
         await connection.execute("begin isolation level repeatable read read only")
         yield connection
     finally:
-        # Ends the transaction too, and does not mind when the server has gone.
-        await connection.close()
+        # Ends the transaction too. When the server has gone, it can't be told goodbye, and the driver drops the socket.
+        with suppress(*NO_CONNECTION):
+            await connection.close()
