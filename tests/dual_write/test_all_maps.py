@@ -6,6 +6,7 @@ Set ISTHMUS_MAP_EXAMPLES to search longer than a run of the suite does.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,6 +24,8 @@ from tests.support.writing import create, delete, update
 
 from isthmus import solutions
 from isthmus.apps.principal import Half
+from isthmus.clock import now
+from isthmus.dataverse import messages
 from isthmus.errors import Rejected
 from isthmus.metadata.table_map import TableMap
 
@@ -64,6 +67,21 @@ async def test_records_of_a_map_are_equal_on_both_halves(both: BothHalves, name:
             await life.delete(life.choices.one_of([half, PARTNER[half]]))
         else:
             await life.delete(half)
+    finally:
+        await life.clean_up()
+
+
+async def test_the_time_of_an_update_crosses_with_it(both: BothHalves, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map may carry `modifiedon`, which nobody gives and which every update sets."""
+    life = Life(both, "msmrw_guides - Mixed reality guides entity", Seeded(1))
+    try:
+        await life.create("dataverse")
+        later = now() + timedelta(days=2)
+        monkeypatch.setattr(messages.update, "now", lambda: later)
+        await update(both.apps["dataverse"], "msmrw_guide", {life.ids["dataverse"]: {"msmrw_name": "Renamed"}})
+        pair = await both.assert_equal(life.table_map, "dataverse", life.ids["dataverse"])
+        assert pair.record is not None
+        assert pair.record["lastmodifiedon"] == later.replace(microsecond=0)
     finally:
         await life.clean_up()
 

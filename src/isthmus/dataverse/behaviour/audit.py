@@ -9,7 +9,7 @@ from isthmus.dataverse.system_users import SystemUser
 from isthmus.metadata.table import Table
 
 UPDATE_COLUMNS = ("modifiedon", "modifiedby", "versionnumber")
-"""Columns that every update sets: they do not count as changes of the row."""
+"""Columns that every update sets: when nothing else is new, the row has not changed."""
 
 
 def stamp_created(table: Table, row: Row, user: SystemUser, now: datetime) -> None:

@@ -104,19 +104,17 @@ async def _write(context: Context, table: Table, rows: list[Row]) -> dict[Any, d
 
 def _change(table: Table, message: Message, row: Row, before: dict[str, Any]) -> Change | None:
     assert row.id is not None
-    changed = frozenset(
-        name for name, value in row.values.items() if before.get(name) != value and name not in UPDATE_COLUMNS
-    )
+    changed = {name for name, value in row.values.items() if before.get(name) != value}
     if message.through:
         stands = {**before, **row.values}
         changed |= {name for name, value in row.given.items() if name in stands and stands[name] != value}
-    if not changed:
+    if changed <= set(UPDATE_COLUMNS):
         return None
     return Change(
         table=table.logical_name,
         operation=Operation.UPDATE,
         id=row.id,
-        columns=changed,
+        columns=frozenset(changed),
         given=frozenset(name for name in changed if name in row.given and row.given[name] == row.values[name]),
         through=message.through,
         before=before,
