@@ -8,7 +8,7 @@ from isthmus.apps.message import Row
 from isthmus.dataverse.system_users import SystemUser
 from isthmus.metadata.table import Table
 
-UPDATE_COLUMNS = ("modifiedon", "modifiedby", "versionnumber")
+UPDATE_COLUMNS = frozenset({"modifiedon", "modifiedby", "versionnumber"})
 """Columns that every update sets: when nothing else is new, the row has not changed."""
 
 

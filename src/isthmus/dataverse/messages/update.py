@@ -108,7 +108,7 @@ def _change(table: Table, message: Message, row: Row, before: dict[str, Any]) ->
     if message.through:
         stands = {**before, **row.values}
         changed |= {name for name, value in row.given.items() if name in stands and stands[name] != value}
-    if changed <= set(UPDATE_COLUMNS):
+    if changed <= UPDATE_COLUMNS:
         return None
     return Change(
         table=table.logical_name,
