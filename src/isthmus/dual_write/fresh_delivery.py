@@ -19,19 +19,17 @@ from isthmus.apps.again import RunAgain
 from isthmus.apps.port import App
 from isthmus.apps.principal import DUAL_WRITE, Half
 from isthmus.dataverse.app import DataverseApp
-from isthmus.dataverse.schema import sql_name
 from isthmus.dual_write.delivery import project
 from isthmus.dual_write.exchange import Exchange, RowId
 from isthmus.dual_write.fresh_batch import Carried, FreshBatch
 from isthmus.dual_write.leg import Leg, Projected
+from isthmus.dual_write.leg_rows import lock_roots_sql
 from isthmus.dual_write.live_sync import LiveSync
 from isthmus.dual_write.precedence import SOURCE_DECIDES, Precedence
 from isthmus.dual_write.record_lock import lock_number, lock_records
 from isthmus.dual_write.refusals import INCOMPLETE, refusal
 from isthmus.errors import IsthmusError, Rejected, Retriable, Unavailable
 from isthmus.finops.app import FinopsApp
-from isthmus.finops.data_sources import table_sql_name
-from isthmus.query.quoting import quote_identifier
 from isthmus.store.transaction import Transaction
 
 PATIENCE = "300ms"
@@ -124,9 +122,13 @@ class FreshDelivery:
         await source.run(f"set local lock_timeout = '{PATIENCE}'")
         if not leg.is_two_way:
             # Live sync takes no record locks for such a map; its saves are the ones that lock the record itself.
-            await source.rows(_root_lock(self._apps[leg.source], leg), list(ids))
+            await source.run(lock_roots_sql(leg, exchange.legs.catalog), list(ids))
             return
-        keys = [record["key"] for record in await source.rows(leg.keys_of_ids, list(ids)) if record["key"] is not None]
+        found = await source.rows(leg.keys_of_ids, list(ids))
+        keys = [record["key"] for record in found if record["key"] is not None]
+        without_key = [record["id"] for record in found if record["key"] is None]
+        if without_key:
+            await source.run(lock_roots_sql(leg, exchange.legs.catalog), without_key)
         await exchange.lock((leg.name, key) for key in keys)
         await lock_records(exchange.side("dataverse").transaction, (lock_number(leg.name, key) for key in keys))
 
@@ -158,17 +160,6 @@ class FreshDelivery:
         except asyncpg.DataError:
             pass
         return Projected(id=id_, company=None, passes=True, key=None, faults=[], values={})
-
-
-def _root_lock(app: App, leg: Leg) -> str:
-    """Locks the records themselves against changes, in the order of their ids."""
-    if leg.source == "dataverse":
-        table = app.catalog.table(leg.root)
-        key = quote_identifier(table.primary_id)
-        name, type_ = sql_name(table), "uuid"
-    else:
-        key, name, type_ = "recid", table_sql_name(app.catalog.finops_tables[leg.root]), "bigint"
-    return f"select {key} from {name} where {key} = any($1::{type_}[]) order by {key} for no key update"  # noqa: S608
 
 
 def _known(error: Exception) -> IsthmusError:

@@ -19,4 +19,4 @@ def lock_roots_sql(leg: Leg, catalog: Catalog) -> str:
         name, key = sql_name(table), quote_identifier(table.primary_id)
     else:
         name, key = table_sql_name(catalog.finops_tables[leg.root]), "recid"
-    return f"select 1 from {name} where {key} = any($1::{ID_TYPES[leg.source]}[]) order by {key} for update"
+    return f"select 1 from {name} where {key} = any($1::{ID_TYPES[leg.source]}[]) order by {key} for no key update"

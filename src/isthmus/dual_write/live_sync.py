@@ -29,8 +29,9 @@ from isthmus.dual_write.delivery import Delivery, project
 from isthmus.dual_write.exchange import Exchange, RowId
 from isthmus.dual_write.fence import OTHER_GENERATION, QUEUEING, generation_condition
 from isthmus.dual_write.leg import PARTNER, Leg
+from isthmus.dual_write.leg_rows import lock_roots_sql
 from isthmus.dual_write.legs import CurrentLegs, Legs
-from isthmus.dual_write.queueing import queue_changes
+from isthmus.dual_write.queueing import queue_deletes, queue_upserts
 from isthmus.errors import IsthmusError, Rejected, Unavailable
 from isthmus.store.crash_points import crash_point
 from isthmus.store.two_phase import Resolve, commit_both
@@ -50,10 +51,6 @@ class Touched(msgspec.Struct):
 
     upserts: dict[RowId, set[str] | None] = {}
     deletes: list[RowId] = []
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.upserts and not self.deletes
 
 
 class News(msgspec.Struct, frozen=True):
@@ -221,7 +218,7 @@ class LiveSync:
         """Carry what is new on one half to the other, or queue it. False when nothing came over.
 
         After each leg the destination's own additions come back before the next leg is read: a number that F&O gave a
-        party must stand in the customer that names it.
+        party must stand in the customer that names it, be that carried over or queued.
         """
         self._check_rounds(depth)
         context = exchange.side(source)
@@ -233,19 +230,17 @@ class LiveSync:
         if context.is_partner:
             await exchange.join()
         legs = [leg for leg in exchange.legs.all[source] if leg.name in touched]
-        await queue_changes(exchange, context, legs, touched)
-        live = [leg for leg in legs if exchange.is_live(leg.name) and not touched[leg.name].is_empty]
-        if not live:
-            return False
         delivery = Delivery(exchange, self._apps[PARTNER[source]])
-        for leg in live:
-            if touched[leg.name].upserts:
-                await delivery.upsert(leg, touched[leg.name].upserts)
+        for leg in legs:
+            upserts = await queue_upserts(exchange, context, leg, touched[leg.name].upserts)
+            if upserts and exchange.is_live(leg.name):
+                await delivery.upsert(leg, upserts)
                 await self._flow(exchange, PARTNER[source], depth + 1)
         await delivery.complete_lookups()
-        for leg in reversed(live):
-            if touched[leg.name].deletes:
-                await delivery.delete(leg, touched[leg.name].deletes)
+        for leg in reversed(legs):
+            deletes = await queue_deletes(exchange, context, leg, touched[leg.name].deletes)
+            if deletes and exchange.is_live(leg.name):
+                await delivery.delete(leg, deletes)
         return delivery.wrote
 
     async def _touched(self, exchange: Exchange, context: Context, changes: list[Change]) -> dict[str, Touched]:
@@ -304,13 +299,19 @@ class LiveSync:
                     exchange.renamed.setdefault((leg.name, record.id), record)
 
     async def _remember_deleted(self, exchange: Exchange, context: Context, leg: Leg, message: Message) -> list[str]:
+        """The records that a message deletes, as they stand; their keys.
+
+        One without a key the partner may be giving its key at this moment: it is read again once nobody can any more.
+        """
         ids = [row.id for row in message.rows if row.id is not None]
-        keys = []
-        for record in await project(context, leg, ids):
-            if record.passes and record.key is not None:
-                exchange.deleted[leg.name, record.id] = record
-                keys.append(record.key)
-        return keys
+        records = [record for record in await project(context, leg, ids) if record.passes]
+        without_key = [record.id for record in records if record.key is None]
+        if without_key:
+            await context.transaction.run(lock_roots_sql(leg, exchange.legs.catalog), without_key)
+            again = {record.id: record for record in await project(context, leg, without_key)}
+            records = [again.get(record.id, record) for record in records]
+        exchange.deleted.update({(leg.name, record.id): record for record in records})
+        return [record.key for record in records if record.key is not None]
 
 
 def _legs_of_message(legs: Legs, context: Context, message: Message) -> list[Leg]:

@@ -52,9 +52,11 @@ insert into isthmus.queued_change
 select $1, 'delete', r.record ->> 'id', r.record ->> 'key', r.record ->> 'company', r.record, $3, $4
 from json_array_elements($2::json) with ordinality r(record, place) order by r.place
 """
-_OPEN_KEYS = """
-select distinct record_key from isthmus.queued_change
-where table_map = $1 and record_key = any($2) and status in ('waiting', 'failed')
+_OPEN_RECORDS = """
+select r.id from json_to_recordset($2::json) r(id text, key text) where exists (
+    select from isthmus.queued_change q where q.table_map = $1 and q.status in ('waiting', 'failed')
+    and (q.record_key = r.key or (q.record_key is null and q.record_id = r.id))
+)
 """
 _LIST = f"""
 select {_COLUMNS} from isthmus.queued_change
@@ -170,9 +172,11 @@ async def append_deleted(context: Context, leg: Leg, records: Iterable[Projected
     await context.transaction.run(_APPEND_DELETED, leg.name, encoded, principal, context.correlation_id)
 
 
-async def open_keys(transaction: Transaction, table_map: str, keys: Collection[str]) -> set[str]:
-    """Those of these keys of which changes wait in the queue of this half, refused ones among them."""
-    return {record[0] for record in await transaction.rows(_OPEN_KEYS, table_map, list(keys))}
+async def open_records(transaction: Transaction, table_map: str, records: Collection[Projected]) -> set[RowId]:
+    """Ids of those records of which changes wait in the queue of this half, refused ones among them."""
+    encoded = msgspec.json.encode([{"id": str(record.id), "key": record.key} for record in records]).decode()
+    found = {row["id"] for row in await transaction.rows(_OPEN_RECORDS, table_map, encoded)}
+    return {record.id for record in records if str(record.id) in found}
 
 
 async def count_open(transaction: Transaction, table_maps: Collection[str]) -> dict[str, QueueCount]:

@@ -11,6 +11,7 @@ from isthmus.dual_write.backlog import Queued, waves
 from isthmus.dual_write.conflicts import Conflict, Side, settle
 from isthmus.dual_write.delivery import Delivery, project
 from isthmus.dual_write.exchange import Exchange, RowId
+from isthmus.dual_write.keys_given import bring_home, take_own
 from isthmus.dual_write.leg import PARTNER, Leg
 from isthmus.dual_write.leg_rows import lock_roots_sql
 from isthmus.errors import Retriable
@@ -37,13 +38,16 @@ class Replay:
         """
         transaction = self._transaction(source)
         await self._exchange.begin()
+        for leg in self._exchange.legs.all[source]:
+            await take_own(self._exchange, leg, changes)
         await self._exchange.lock(_keys(changes, (leg for leg in self._exchange.legs.all[source] if leg.is_two_way)))
         await self._settle_conflicts(source, changes)
         await self._project_again(source, changes)
+        await self._lock_without_key(source, changes)
         await self._note_gone(source, changes)
         delivery = Delivery(self._exchange, self._apps[PARTNER[source]])
         for wave in waves(change for change in changes if not change.is_void):
-            await self._deliver_wave(delivery, source, wave)
+            await self._deliver_wave(delivery, source, wave, changes)
         await backlog.remove(transaction, [change.id for change in changes])
         for change in changes:
             if change.attempts:
@@ -62,7 +66,9 @@ class Replay:
                     code="changed_meanwhile",
                 )
 
-    async def _deliver_wave(self, delivery: Delivery, source: Half, wave: Sequence[Queued]) -> None:
+    async def _deliver_wave(
+        self, delivery: Delivery, source: Half, wave: Sequence[Queued], changes: Sequence[Queued]
+    ) -> None:
         """Changes of different records: what live sync does with one save. Table maps that others need go first."""
         by_leg: dict[str, list[Queued]] = {}
         for change in wave:
@@ -73,6 +79,7 @@ class Replay:
             await delivery.pair_records(leg, [change.renamed_from for change in upserts if change.renamed_from])
             touched = {change.record.id: change.new_values for change in upserts}
             await delivery.send(leg, [change.record for change in upserts], touched)
+            await bring_home(self._exchange, self._apps[source], leg, upserts, changes)
         await delivery.complete_lookups()
         for leg in reversed(legs):
             deletes = [change.record for change in by_leg[leg.name] if change.operation == "delete"]
@@ -131,6 +138,16 @@ class Replay:
             if change.attempts and change.record.faults and change.operation == "upsert":
                 for record in await project(self._exchange.side(source), legs[change.table_map], [change.record.id]):
                     change.record = record
+
+    async def _lock_without_key(self, source: Half, changes: Sequence[Queued]) -> None:
+        """A record without a key can't be locked by it: its row is, so that nobody changes or deletes it meanwhile."""
+        legs = self._legs_from(source)
+        by_leg: dict[str, list[RowId]] = {}
+        for change in changes:
+            if change.operation == "upsert" and change.record.key is None:
+                by_leg.setdefault(change.table_map, []).append(change.record.id)
+        for name, ids in by_leg.items():
+            await self._transaction(source).run(lock_roots_sql(legs[name], self._exchange.legs.catalog), ids)
 
     async def _note_gone(self, source: Half, changes: Sequence[Queued]) -> None:
         """Records whose deletion waits further back: what the partner works out for them has nowhere to go."""
