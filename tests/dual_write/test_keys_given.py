@@ -3,63 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
-from uuid import UUID
+from uuid import uuid4
 
 import pytest
 from tests.conftest import NewDatabase
-from tests.support.customer_groups import Site
-from tests.support.writing import create, delete, update
+from tests.support.customers import CUSTOMERS, PARTIES, Customers
+from tests.support.writing import create, delete
 
 from isthmus.config import Settings
 from isthmus.environments.environment import Environment
-
-CUSTOMERS = "accounts - Customers V3"
-PARTIES = "msdyn_parties - CDS Parties"
-
-ACCOUNTS = """
-select a.accountnumber as number, a.name, a.description as memo, p.msdyn_partynumber as party, b.accountnumber as payer
-from dataverse.account a left join dataverse.msdyn_party p on p.msdyn_partyid = a.msdyn_partyid
-left join dataverse.account b on b.accountid = a.msdyn_billingaccount where a.name like $1 order by a.name
-"""
-RECORDS = """
-select customeraccount as number, organizationname as name, salesmemo as memo, partynumber as party,
-       nullif(invoiceaccount, '') as payer
-from finops.custcustomerv3entity where organizationname like $1 or organizationname = '' order by organizationname
-"""
-
-
-class Customers(Site):
-    """A site with accounts whose customers get their number from F&O."""
-
-    values: dict[str, Any]
-
-    async def prepare(self) -> None:
-        await create(self.finops, "CurrencyEntity", {"currencycode": "USD", "name": "US dollar", "symbol": "$"})
-        await create(self.finops, "OMLegalEntity", {"legalentityid": "USMF", "name": "Contoso"})
-        await self.group("10")
-        fetch = self.dataverse.pool.origin.fetchval
-        self.values = {
-            "customertypecode": 3,
-            "msdyn_company": await fetch("select cdm_companyid from dataverse.cdm_company"),
-            "msdyn_customergroupid": await fetch("select msdyn_customergroupid from dataverse.msdyn_customergroup"),
-            "transactioncurrencyid": await fetch("select transactioncurrencyid from dataverse.transactioncurrency"),
-        }
-
-    async def account(self, name: str, **values: Any) -> UUID:
-        (id_,) = await create(
-            self.dataverse, "account", {"name": name, "description": "first", **self.values, **values}
-        )
-        return UUID(str(id_))
-
-    async def change(self, id_: UUID, **values: Any) -> None:
-        await update(self.dataverse, "account", {id_: values})
-
-    async def both(self, names: str) -> list[dict[str, Any]]:
-        """The records with names like this, once they are the same on both halves; of F&O also those without one."""
-        found = [dict(row) for row in await self.dataverse.pool.origin.fetch(ACCOUNTS, names)]
-        assert [dict(row) for row in await self.finops.pool.origin.fetch(RECORDS, names)] == found
-        return found
+from isthmus.errors import Rejected
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +81,66 @@ async def test_a_number_that_somebody_gives_meanwhile_is_the_number(site: Custom
     assert (await site.resume(CUSTOMERS, master="dataverse")).state == "completed"
     (record,) = await site.both("Numbered")
     assert (record["number"], record["memo"]) == ("OWN-1", "third")
+
+
+async def test_who_names_a_record_without_number_names_it_afterwards(site: Customers) -> None:
+    """Both wait: the one that is named gets its number when it is delivered, the other was queued before that."""
+    await site.pause(CUSTOMERS)
+    payer = await site.account("Names a payer")
+    await site.account("Names b paid", msdyn_billingaccount=payer)
+    assert (await site.resume(CUSTOMERS, master="dataverse")).state == "completed"
+    first, second = await site.both("Names %")
+    assert second["payer"] == first["number"]
+
+
+async def test_rows_of_one_save_name_each_other_by_their_new_numbers(site: Customers) -> None:
+    payer, paid = uuid4(), uuid4()
+    values = [
+        {
+            **site.values,
+            "accountid": paid,
+            "name": "Pays b paid",
+            "description": "first",
+            "msdyn_billingaccount": payer,
+        },
+        {**site.values, "accountid": payer, "name": "Pays a payer", "description": "first"},
+    ]
+    await create(site.dataverse, "account", *values)
+    first, second = await site.both("Pays %")
+    assert second["payer"] == first["number"]
+
+
+async def test_the_party_that_an_account_names_goes_first(site: Customers) -> None:
+    """Both were made while nothing ran, and nobody has run initial sync since: saving the account brings both over."""
+    await site.stop(PARTIES, CUSTOMERS)
+    id_ = await site.account("Stopped")
+    await site.dual_write.states.change((PARTIES, CUSTOMERS), "running", by="tester")
+    await site.change(id_, description="second")
+    (record,) = await site.both("Stopped")
+    assert record["number"] and record["party"]
+
+
+async def test_a_party_that_waits_holds_its_account_back(site: Customers) -> None:
+    await site.pause(PARTIES)
+    with pytest.raises(Rejected) as refusal:
+        await site.account("Held back")
+    assert refusal.value.code == "lookup_not_found"
+    assert f"table map '{PARTIES}' is paused" in refusal.value.message
+    assert refusal.value.details["field"] == "partynumber"
+    assert await site.both("Held back") == []
+
+
+async def test_a_customer_whose_party_is_still_to_come_gets_no_other_one(site: Customers) -> None:
+    """Dataverse makes a party for an account that names none; one that comes through a table map has one already."""
+    await site.stop(PARTIES, CUSTOMERS)
+    values = {"customeraccount": "LATE", "organizationname": "Late", "partytype": "Organization", "salesmemo": "first"}
+    values |= {"dataareaid": "usmf", "customergroupid": "10", "salescurrencycode": "USD"}
+    await create(site.finops, "CustCustomerV3Entity", values)
+    await site.run(CUSTOMERS, master="finops", needed=False)
+    fetch = site.dataverse.pool.origin.fetchrow
+    account = await fetch("select name, msdyn_partyid from dataverse.account where accountnumber = 'LATE'")
+    assert dict(account) == {"name": None, "msdyn_partyid": None}
+    await site.stop(CUSTOMERS)
+    await site.run(PARTIES, CUSTOMERS, master="finops")
+    (record,) = await site.both("Late")
+    assert record["party"]

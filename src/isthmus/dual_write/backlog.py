@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from isthmus.apps.principal import DUAL_WRITE
+from isthmus.dual_write.exchange import RowId
 from isthmus.dual_write.leg import Projected
 from isthmus.errors import IsthmusError
 from isthmus.store.connections import Connections
@@ -57,6 +58,19 @@ with keys as (select * from unnest($1::text[], $2::text[]) k(table_map, key)), f
     select q.* from isthmus.queued_change q where q.id in (select id from found) order by q.id for update
 )
 select coalesce(json_agg(c order by c.id), '[]')::text from chosen c
+"""
+_OF_IDS = """
+select coalesce(json_agg(q order by q.id), '[]')::text from isthmus.queued_change q
+where q.table_map = $1 and q.record_id = any($2::text[]) and q.status in ('waiting', 'failed')
+"""
+_NAMING = """
+select coalesce(json_agg(q order by q.id), '[]')::text from isthmus.queued_change q
+where q.status in ('waiting', 'failed') and q.record ->> 'unkeyed' is not null
+    and exists (select from json_each_text(q.record -> 'unkeyed') u where u.value = any($1::text[]))
+"""
+_REWRITE = """
+update isthmus.queued_change q set record_key = r.record ->> 'key', record = r.record, renamed_from = r.renamed_from
+from json_to_recordset($1::json) r(id bigint, record json, renamed_from json) where q.id = r.id
 """
 _REMOVE = "delete from isthmus.queued_change where id = any($1::bigint[])"
 _NARROW = "update isthmus.queued_change set new_values = $2 where id = $1"
@@ -147,6 +161,23 @@ async def changes_of(half: Transaction, keys: Collection[tuple[str, str]]) -> li
         return []
     table_maps, texts = zip(*sorted(keys), strict=True)
     return _ROWS.decode(await half.value(_OF_KEYS, list(table_maps), list(texts)))
+
+
+async def changes_of_ids(half: Transaction, table_map: str, ids: Collection[RowId]) -> list[Queued]:
+    """Changes of the records with these ids that are still in the half's queue, refused ones too."""
+    return _ROWS.decode(await half.value(_OF_IDS, table_map, [str(id_) for id_ in ids])) if ids else []
+
+
+async def changes_naming(half: Transaction, ids: Collection[RowId]) -> list[Queued]:
+    """Changes in the half's queue of records that name rows with these ids, which had no key then."""
+    return _ROWS.decode(await half.value(_NAMING, [str(id_) for id_ in ids])) if ids else []
+
+
+async def rewrite(half: Transaction, changes: Iterable[Queued]) -> None:
+    """Let the queue hold the records of changes as they are given here."""
+    rows = [{"id": change.id, "record": change.record, "renamed_from": change.renamed_from} for change in changes]
+    if rows:
+        await half.run(_REWRITE, msgspec.json.encode(rows).decode())
 
 
 async def remove(half: Transaction, ids: Iterable[int]) -> None:

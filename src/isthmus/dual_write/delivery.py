@@ -55,10 +55,6 @@ class Delivery:
         self._waiting: list[Waiting] = []
         self.wrote = False
 
-    async def upsert(self, leg: Leg, touched: Mapping[RowId, Collection[str] | None]) -> None:
-        """Create or update the counterparts of these records; `touched` says which values of each are new."""
-        await self.send(leg, await project(self._source, leg, touched.keys()), touched)
-
     async def send(
         self, leg: Leg, projected: Sequence[Projected], touched: Mapping[RowId, Collection[str] | None]
     ) -> None:
@@ -178,6 +174,22 @@ class Delivery:
             records=_named(leg, [record]),
             field=column,
             half=leg.destination,
+        )
+
+    def parent_held_back(self, leg: Leg, parent: Leg, records: Sequence[Projected]) -> Rejected:
+        """The refusal of records that name rows which another table map has to carry first, and doesn't now."""
+        named = sorted({name for record in records for name in record.unkeyed or ()})
+        state = self._exchange.states[parent.name].replace("_", " ")
+        keys = "; ".join(_shown(record) for record in records[:3])
+        return Rejected(
+            f"Table map '{leg.name}', record {keys}: {', '.join(named)} names a row of {parent.table_map.table} "
+            f"without a key, for its table map '{parent.name}' is {state}. Resume that first. Nothing was saved.",
+            code="lookup_not_found",
+            table_map=leg.name,
+            key=keys,
+            records=_named(leg, records),
+            field=named[0],
+            half=leg.source,
         )
 
     async def _held_back(self, leg: Leg, column: str) -> str:

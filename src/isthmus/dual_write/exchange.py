@@ -27,8 +27,8 @@ class Exchange:
     `legs` are those of the table maps as they stand while this save lasts; `states` those of the maps it has entered;
     `queued` the maps with changes in the queue of a half, as (half, table map). `deleted` and `renamed` are records as
     they were before this save deleted them or gave them another key, by table map and id. `gone` are rows that were
-    deleted since the queued change of theirs that this save delivers. `superseded`: it took values out of the partner's
-    queue.
+    deleted since the queued change of theirs that this save delivers. `unkeyed` are values, by table map and record,
+    that were sent without the key of the row they name. `superseded`: it took values out of the partner's queue.
     """
 
     def __init__(self, origin: Context, partner_app: App, link: str, legs: Legs) -> None:
@@ -44,6 +44,7 @@ class Exchange:
         self.deleted: dict[tuple[str, RowId], Projected] = {}
         self.renamed: dict[tuple[str, RowId], Projected] = {}
         self.gone: set[tuple[Half, RowId]] = set()
+        self.unkeyed: dict[str, dict[RowId, set[str]]] = {}
         self.superseded = False
         self.rounds = 0
         self.generation: int | None = None

@@ -17,8 +17,16 @@ from isthmus.dual_write.exchange import Exchange, RowId
 from isthmus.dual_write.leg import Leg, Projected, Resolved
 from isthmus.dual_write.leg_sql import entity_rows
 from isthmus.dual_write.missing_references import missing_references
+from isthmus.dual_write.parents import parents_without_key
 from isthmus.dual_write.precedence import Precedence, losing
-from isthmus.dual_write.refusals import head, missing_lookup, refusal, without_counterpart, without_key
+from isthmus.dual_write.refusals import (
+    head,
+    missing_lookup,
+    names_without_key,
+    refusal,
+    without_counterpart,
+    without_key,
+)
 from isthmus.dual_write.refused_records import Refusal
 from isthmus.finops.app import FinopsApp
 from isthmus.query.quoting import quote_identifier
@@ -95,6 +103,7 @@ class FreshBatch:
                 names = set(leg.one_way) | _values_of(leg, self._lacking.get(str(record.id), frozenset()))
             pieces.append(self._piece(record, item, names))
         if leg.destination == "finops":
+            await self._leave_out_unkeyed(pieces)
             await self._leave_out_references(pieces)
         carried.refusals += [piece.refusal for piece in pieces if piece.refusal is not None]
         pieces = [piece for piece in pieces if piece.refusal is None or piece.refusal.written]
@@ -114,6 +123,23 @@ class FreshBatch:
         elif leg.destination == "dataverse" and record.key is None:
             piece.refusal = without_key(leg, record)
         return piece
+
+    async def _leave_out_unkeyed(self, pieces: list[_Piece]) -> None:
+        """Take values out that name rows which have still to get a key.
+
+        New records wait for it: F&O would make up a party for a customer that came without one. Not so for a row of
+        their own kind, which may name them in turn.
+        """
+        parents = await parents_without_key(self._exchange, self._leg, [piece.record for piece in pieces])
+        waiting = {id_ for _, ids in parents for id_ in ids}
+        for piece in pieces:
+            unkeyed = piece.record.unkeyed or {}
+            names = [name for name, parent in unkeyed.items() if name in piece.values and parent in waiting]
+            if names:
+                own = all(any(table == self._leg.root for table, _ in self._leg.parents[name]) for name in names)
+                piece.refusal = names_without_key(piece.record, names, written=own or piece.target is not None)
+            for name in names:
+                del piece.values[name]
 
     async def _leave_out_references(self, pieces: list[_Piece]) -> None:
         """Take values out that name records which are not there; a record that needs one is not written for now."""

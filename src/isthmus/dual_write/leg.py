@@ -28,7 +28,8 @@ class Projected(msgspec.Struct, kw_only=True):
 
     `id` is its primary id or RecId at the source, `key` the canonical text of its integration key (None while a part
     has no value), `passes` the map's filter; `faults` name values without counterpart as `FIELD=value`. `values` are by
-    lower-case field (towards F&O) or by path (towards Dataverse), JSON as PostgreSQL writes it.
+    lower-case field (towards F&O) or by path (towards Dataverse), JSON as PostgreSQL writes it. `unkeyed` are those of
+    them that a lookup leads to whose row has no such key yet, with the id of that row: F&O may still have to give it.
     """
 
     id: int | UUID
@@ -37,6 +38,7 @@ class Projected(msgspec.Struct, kw_only=True):
     key: str | None
     faults: list[str]
     values: dict[str, Any]
+    unkeyed: dict[str, UUID] | None = None
 
 
 class Resolved(msgspec.Struct, kw_only=True):
@@ -67,6 +69,8 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     columns or fields of a message that the integration key is made of; only maps that are `is_two_way` need record
     locks. `paths` are the values of a leg towards Dataverse by the name they travel under. `stage_all` is the same (a)
     over the whole source, for COPY: a row for every record that takes part, with the columns and types of `staged`.
+    `parents` are the values of a leg towards F&O that a lookup leads to and that are the key of another table map's
+    rows: the (table, column) pairs that they may come from.
     """
 
     table_map: TableMap
@@ -88,6 +92,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     paths: dict[str, MapPath]
     key_names: frozenset[str]
     is_two_way: bool
+    parents: dict[str, tuple[tuple[str, str], ...]] = {}
 
     @property
     def name(self) -> str:

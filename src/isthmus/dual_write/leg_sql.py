@@ -22,7 +22,8 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     """(a) of a leg in parts: SQL over `records`, the FROM clause that yields every record of the source.
 
     `identity` is the record's id and `identity_type` its type; `values` are by the name they travel under, `types` are
-    the types they have at the destination.
+    the types they have at the destination. `unkeyed` yields, for a value that a lookup leads to, the id of a row
+    that has no such value yet.
     """
 
     records: str
@@ -34,6 +35,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[str, ...]
     values: Mapping[str, str]
     types: Mapping[str, str]
+    unkeyed: Mapping[str, str] = {}
 
 
 STAGED = {"_company": "text", "_key": "text", "_bucket": "integer", "_faults": "text[]"}
@@ -74,9 +76,17 @@ def project_sql(projection: Projection) -> str:
         f"select coalesce(json_agg(json_build_object('id', {projection.identity}, 'company', {projection.company}, "
         f"'passes', coalesce({projection.passes}, false), 'key', {projection.key}, "
         f"'faults', to_json({array_of(projection.faults)}), "
-        f"'values', (select to_json(x) from (select {columns}) x))), '[]')::text "
+        f"'values', (select to_json(x) from (select {columns}) x){_unkeyed(projection)})), '[]')::text "
         f"from {projection.records} where {projection.identity} = any($1::{projection.identity_type}[])"
     )
+
+
+def _unkeyed(projection: Projection) -> str:
+    if not projection.unkeyed:
+        return ""
+    pairs = ", ".join(f"{quote_literal(name)}, {sql}" for name, sql in projection.unkeyed.items())
+    rows = " or ".join(f"({sql}) is not null" for sql in projection.unkeyed.values())
+    return f", 'unkeyed', case when {rows} then json_strip_nulls(json_build_object({pairs})) end"
 
 
 def keys_sql(identity: str, key: str, source: str) -> str:

@@ -77,6 +77,8 @@ def compile_to_finops(table_map: TableMap, catalog: Catalog, sources: DataSource
     joins = LookupJoins(table)
     company = company_code(table, catalog, joins)
     values, faults = values_to_finops(rows, entity, catalog, joins)
+    parents = _parents(rows, catalog)
+    unkeyed = {field: _without_key(path, joins) for field, path in parents.items()}
     key = key_from_dataverse(table_map, catalog, joins, company)
     physical = f"{sql_name(table)} t"
     identity = f"t.{quote_identifier(table.primary_id)}"
@@ -92,6 +94,7 @@ def compile_to_finops(table_map: TableMap, catalog: Catalog, sources: DataSource
         faults=tuple(faults),
         values=values,
         types={name: FIELD_POSTGRES[entity.field[name].type] for name in values},
+        unkeyed=unkeyed,
     )
 
     key_joins = LookupJoins(table)
@@ -117,6 +120,7 @@ def compile_to_finops(table_map: TableMap, catalog: Catalog, sources: DataSource
         paths={},
         key_names=frozenset(path.head.name for path, row in key_rows(table_map, catalog) if row),
         is_two_way=any(row.to_dataverse and row.finops for row in table_map.rows),
+        parents={field: tuple(_leads_to(path)) for field, path in parents.items()},
     )
 
 
@@ -133,6 +137,39 @@ def rows_to_finops(table_map: TableMap, table: Table, catalog: Catalog) -> list[
     ]
     lookups = {path.head.name for row, path in named if row.to_finops and path and path.is_lookup}
     return [(row, path) for row, path in named if row.to_finops or (path and path.head.name in lookups)]
+
+
+def _parents(rows: list[tuple[FieldMapping, MapPath | None]], catalog: Catalog) -> dict[str, MapPath]:
+    """Fields whose value is the key of a row that another table map carries both ways: F&O may be who gives the key."""
+    return {
+        (row.finops or "").lower(): path
+        for row, path in rows
+        if path is not None and row.transform.to_finops is None
+        if any(_is_key(*end, catalog) for end in _leads_to(path))
+    }
+
+
+def _is_key(table: str, column: str, catalog: Catalog) -> bool:
+    """Whether the column is a part of a key that goes both ways."""
+    return any(
+        row.finops and row.to_finops and row.to_dataverse and (row.dataverse or "").lower() == column
+        for table_map in catalog.maps_of_table.get(table, ())
+        if column in (part.lower() for part in table_map.integration_key)
+        for row in table_map.rows
+    )
+
+
+def _leads_to(path: MapPath) -> list[tuple[str, str]]:
+    """The tables and columns at the end of a path of one lookup; nothing for longer ones."""
+    if path.alternatives:
+        return [(table.logical_name, column.name) for table, column in path.alternatives]
+    return [(path.hops[0][1].logical_name, path.leaf.name)] if len(path.hops) == 1 else []
+
+
+def _without_key(path: MapPath, joins: LookupJoins) -> str:
+    """SQL of the id that a lookup holds while the row it leads to has no value there."""
+    head = f"t.{quote_identifier(path.head.name)}"
+    return f"case when {head} is not null and {joins.value(path)} is null then {head} end"
 
 
 def company_code(table: Table, catalog: Catalog, joins: LookupJoins) -> str:

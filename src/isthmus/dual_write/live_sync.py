@@ -11,7 +11,7 @@ resuming, it is queued on the half it was made on; not running, it stays where i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -28,9 +28,10 @@ from isthmus.apps.principal import Half
 from isthmus.dual_write.delivery import Delivery, project
 from isthmus.dual_write.exchange import Exchange, RowId
 from isthmus.dual_write.fence import OTHER_GENERATION, QUEUEING, generation_condition
-from isthmus.dual_write.leg import PARTNER, Leg
+from isthmus.dual_write.leg import PARTNER, Leg, Projected
 from isthmus.dual_write.leg_rows import lock_roots_sql
 from isthmus.dual_write.legs import CurrentLegs, Legs
+from isthmus.dual_write.parents import parents_without_key
 from isthmus.dual_write.queueing import queue_deletes, queue_upserts
 from isthmus.errors import IsthmusError, Rejected, Unavailable
 from isthmus.store.crash_points import crash_point
@@ -234,14 +235,73 @@ class LiveSync:
         for leg in legs:
             upserts = await queue_upserts(exchange, context, leg, touched[leg.name].upserts)
             if upserts and exchange.is_live(leg.name):
-                await delivery.upsert(leg, upserts)
-                await self._flow(exchange, PARTNER[source], depth + 1)
+                await self._carry(exchange, delivery, leg, upserts, depth)
         await delivery.complete_lookups()
         for leg in reversed(legs):
             deletes = await queue_deletes(exchange, context, leg, touched[leg.name].deletes)
             if deletes and exchange.is_live(leg.name):
                 await delivery.delete(leg, deletes)
         return delivery.wrote
+
+    async def _carry(
+        self,
+        exchange: Exchange,
+        delivery: Delivery,
+        leg: Leg,
+        upserts: Mapping[RowId, set[str] | None],
+        depth: int,
+        above: frozenset[RowId] = frozenset(),
+    ) -> None:
+        """Carry records of a leg over, what they name before them and what that brings back after them.
+
+        `above` are those on whose way to the partner these are carried.
+        """
+        self._check_rounds(depth)
+        context = exchange.side(leg.source)
+        records = await project(context, leg, upserts)
+        if await self._carry_parents(exchange, delivery, leg, records, depth, above | upserts.keys()):
+            records = await project(context, leg, upserts)
+        await delivery.send(leg, records, upserts)
+        await self._flow(exchange, PARTNER[leg.source], depth + 1)
+        for record in records:
+            if record.passes and record.unkeyed:
+                exchange.unkeyed.setdefault(leg.name, {}).setdefault(record.id, set()).update(record.unkeyed)
+        await self._complete_references(exchange, delivery, leg.source, depth)
+
+    async def _carry_parents(
+        self,
+        exchange: Exchange,
+        delivery: Delivery,
+        leg: Leg,
+        records: Sequence[Projected],
+        depth: int,
+        above: frozenset[RowId],
+    ) -> bool:
+        """Carry rows over that these records name and that have no key, which the partner has still to give them.
+
+        Such a row was made while its table map was stopped, or could not be carried then. True when one was carried;
+        Rejected when its map is paused.
+        """
+        found = False
+        for parent_leg, ids in await parents_without_key(exchange, leg, records, above):
+            await exchange.enter([parent_leg.name])
+            if exchange.states[parent_leg.name] in QUEUEING:
+                raise delivery.parent_held_back(leg, parent_leg, records)
+            if exchange.is_live(parent_leg.name):
+                found = True
+                await self._carry(exchange, delivery, parent_leg, dict.fromkeys(ids), depth + 1, above)
+        return found
+
+    async def _complete_references(self, exchange: Exchange, delivery: Delivery, source: Half, depth: int) -> None:
+        """Records that name one another, or themselves, have keys to name each other by once all of them are there."""
+        for name, unkeyed in exchange.unkeyed.items():
+            leg = exchange.legs.by_map[name, source]
+            records = await project(exchange.side(source), leg, unkeyed)
+            known = {record.id: unkeyed[record.id] - set(record.unkeyed or ()) for record in records}
+            for id_, names in known.items():
+                unkeyed[id_] -= names
+            await delivery.send(leg, [record for record in records if known[record.id]], known)
+        exchange.unkeyed = {name: left for name, ids in exchange.unkeyed.items() if (left := _not_empty(ids))}
 
     async def _touched(self, exchange: Exchange, context: Context, changes: list[Change]) -> dict[str, Touched]:
         """Which records of which legs these changes concern, and which destination values follow from them."""
@@ -324,6 +384,10 @@ def _legs_of_message(legs: Legs, context: Context, message: Message) -> list[Leg
         return found
     root = context.app.catalog.entity(message.table).root.table
     return [leg for leg in legs.of_table("finops", root) if leg.root == root]
+
+
+def _not_empty(ids: Mapping[RowId, set[str]]) -> dict[RowId, set[str]]:
+    return {id_: names for id_, names in ids.items() if names}
 
 
 def _news_of(leg: Leg, change: Change) -> News | None:

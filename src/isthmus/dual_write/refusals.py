@@ -49,6 +49,21 @@ def without_key(leg: Leg, record: Projected) -> Refusal:
     )
 
 
+def names_without_key(record: Projected, fields: list[str], *, written: bool) -> Refusal:
+    """The refusal of values that a lookup leads to whose row has no key yet; `written`: the rest can be written."""
+    parent = str((record.unkeyed or {})[fields[0]])
+    return refusal(
+        record,
+        code=INCOMPLETE,
+        message=f"Field '{fields[0]}' names a row that has no key yet ({parent}). Run the table map of that row first, "
+        "or give it its key, then run the errors again.",
+        columns=fields,
+        value=parent,
+        missing_parent=parent,
+        written=written,
+    )
+
+
 def missing_lookup(leg: Leg, record: Projected, columns: list[str], *, is_key: bool) -> Refusal:
     """The refusal of lookups that find no row; `is_key`: without them the row itself can't be written."""
     parts = {path: value for path, value in record.values.items() if head(path) == columns[0]}

@@ -79,7 +79,9 @@ class Replay:
             await delivery.pair_records(leg, [change.renamed_from for change in upserts if change.renamed_from])
             touched = {change.record.id: change.new_values for change in upserts}
             await delivery.send(leg, [change.record for change in upserts], touched)
-            await bring_home(self._exchange, self._apps[source], leg, upserts, changes)
+            filled = await bring_home(self._exchange, self._apps[source], leg, upserts, changes)
+            named = {change.record.id: filled[change.id] for change in upserts if change.id in filled}
+            await delivery.send(leg, [change.record for change in upserts if change.id in filled], named)
         await delivery.complete_lookups()
         for leg in reversed(legs):
             deletes = [change.record for change in by_leg[leg.name] if change.operation == "delete"]

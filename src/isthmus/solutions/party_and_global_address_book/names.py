@@ -43,7 +43,20 @@ class PartyNames:
         self._app = app
 
     async def find_or_make_party(self, context: Context, message: Message) -> None:
-        """A new account or contact takes the name of the party it names; one that names none gets its own."""
+        """A new account or contact takes the name of the party it names; one that names none gets its own.
+
+        What comes through a table map has its party on the other half: while that is still to come, it has none.
+        """
+        orphans = await self._take_names(context, message)
+        if orphans and message.through is None:
+            await self._make_parties(context, message.table, orphans)
+
+    async def take_name(self, context: Context, message: Message) -> None:
+        """An account or contact that becomes another party's takes its name."""
+        await self._take_names(context, message)
+
+    async def _take_names(self, context: Context, message: Message) -> list[Row]:
+        """Give rows the names of the parties they name, unless they are given one; the rows that name no party."""
         columns = NAMES[message.table]
         named = {row.values["msdyn_partyid"] for row in message.rows if row.values.get("msdyn_partyid")}
         found = await context.transaction.rows(_PARTIES, list(named)) if named else []
@@ -57,8 +70,7 @@ class PartyNames:
             for column, source in columns.items():
                 if row.values.get(column) is None and party[source] is not None:
                     row.values[column] = party[source]
-        if orphans:
-            await self._make_parties(context, message.table, orphans)
+        return orphans
 
     async def _make_parties(self, context: Context, table: str, rows: list[Row]) -> None:
         """One batch of parties; their numbers come from F&O's number sequence, in the same transaction."""

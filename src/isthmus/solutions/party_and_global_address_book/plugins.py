@@ -37,6 +37,16 @@ def register(dataverse: DataverseApp, finops: FinopsApp) -> None:
                 ),
             )
         )
+        dataverse.pipeline.register(
+            Step(
+                stage=Stage.PRE_OPERATION,
+                handler=names.take_name,
+                operation=Operation.UPDATE,
+                table=table,
+                columns=frozenset({"msdyn_partyid"}),
+                rank=AFTER_LOCKS,
+            )
+        )
         _after(dataverse, names.rename_party, table, frozenset(columns), operations=(Operation.UPDATE,))
     _after(dataverse, names.rename_owners, "msdyn_party", PARTY_NAMES, operations=(Operation.UPDATE,))
     postal = AddressMirror(dataverse)
