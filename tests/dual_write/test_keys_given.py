@@ -52,13 +52,18 @@ async def test_changes_behind_a_creation_find_its_customer(site: Customers, paus
 
 
 @BOTH_PAUSED
-async def test_what_was_deleted_again_is_deleted_there_too(site: Customers, paused: tuple[str, ...]) -> None:
-    name = f"Gone {len(paused)}"
+@pytest.mark.parametrize("number", [None, "GONE"])
+async def test_what_was_deleted_again_is_deleted_there_too(
+    site: Customers, paused: tuple[str, ...], number: str | None
+) -> None:
+    """What F&O works out for it meanwhile has nowhere to go: not into a row, and not into a new one."""
+    name = f"Gone {len(paused)} {number}"
     await site.pause(*paused)
-    id_ = await site.account(name)
+    id_ = await site.account(name, **({} if number is None else {"accountnumber": number}))
     await site.change(id_, description="second")
     await delete(site.dataverse, "account", id_)
-    assert (await site.resume(*paused, master="dataverse")).state == "completed"
+    request = await site.resume(*paused, master="dataverse")
+    assert (request.state, [part.refused for part in request.progress]) == ("completed", [0] * len(paused))
     assert await site.both(name) == []
 
 

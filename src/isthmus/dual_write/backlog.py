@@ -35,16 +35,21 @@ with first as (select * from isthmus.first_deliverable($1, $2)), last as (
 ), chosen as (
     select d.* from isthmus.deliverable_change d
     where d.table_map = any($1) and d.id between (select min(id) from first) and (select id from last)
-    order by d.id for update
 )
 select coalesce(json_agg(c order by c.id), '[]')::text from chosen c
 """
 _ONE = """
 with chosen as (
     select d.* from isthmus.deliverable_change d
-    where d.id = (select id from isthmus.first_deliverable($1, 1)) for update
+    where d.id = (select id from isthmus.first_deliverable($1, 1))
 )
 select coalesce(json_agg(c), '[]')::text from chosen c
+"""
+_HOLD = """
+with chosen as (
+    select d.* from isthmus.deliverable_change d where d.id = any($1::bigint[]) order by d.id for update
+)
+select coalesce(json_agg(c order by c.id), '[]')::text from chosen c
 """
 _OF_KEYS = """
 with keys as (select * from unnest($1::text[], $2::text[]) k(table_map, key)), found as (
@@ -146,13 +151,18 @@ _ROWS = msgspec.json.Decoder(list[Queued])
 
 
 async def next_changes(source: Transaction, table_maps: Sequence[str], limit: int) -> list[Queued]:
-    """The oldest changes that wait for nothing, locked: about `limit` of them, but never a part of one save.
+    """The oldest changes that wait for nothing: about `limit` of them, but never a part of one save.
 
     A limit of 0 asks for the first change alone.
     """
     if limit == 0:
         return _ROWS.decode(await source.value(_ONE, list(table_maps)))
     return _ROWS.decode(await source.value(_NEXT, list(table_maps), limit, SAVE_REACH))
+
+
+async def hold(source: Transaction, changes: Iterable[Queued]) -> list[Queued]:
+    """Lock changes, and see what has become of them: those that still wait for nothing, as they are now."""
+    return _ROWS.decode(await source.value(_HOLD, [change.id for change in changes]))
 
 
 async def changes_of(half: Transaction, keys: Collection[tuple[str, str]]) -> list[Queued]:

@@ -169,23 +169,23 @@ class CatchUp:
         """One save: the oldest changes of a half, delivered and taken out of its queue."""
         async with self._save(task, source) as exchange:
             table_maps = _deliverable(task, exchange)
-            changes = await backlog.next_changes(exchange.origin.transaction, table_maps, size)
+            replay = Replay(exchange, self._apps, task.parameters.master)
+            changes = await replay.next_changes(source, table_maps, size)
             if not changes:
                 return ()
             with _refusing(changes):
-                await self._record_conflicts(task, await self._replay(task, exchange, source, changes))
+                await self._deliver_held(task, exchange, replay, source, changes)
                 await self._commit(exchange)
         task.note_delivered(changes)
         return changes
 
-    async def _replay(
-        self, task: CatchUpTask, exchange: Exchange, source: Half, changes: Sequence[Queued]
-    ) -> list[Conflict]:
-        replay = Replay(exchange, self._apps, task.parameters.master)
+    async def _deliver_held(
+        self, task: CatchUpTask, exchange: Exchange, replay: Replay, source: Half, changes: Sequence[Queued]
+    ) -> None:
         await replay.deliver(source, changes)
         await self._live_sync.settle(exchange, source)
         await replay.check_unopposed(source, changes)
-        return replay.conflicts
+        await self._record_conflicts(task, replay.conflicts)
 
     async def _go_live(self, task: CatchUpTask) -> bool:
         """Hold all writers, deliver what is left, and let the table maps run.
@@ -198,12 +198,11 @@ class CatchUp:
             delivered: list[Queued] = []
             for half in HALVES * 2:
                 most = LAST_CHANGES - len(delivered)
-                changes = (
-                    await backlog.next_changes(exchange.side(half).transaction, table_maps, most) if most > 0 else []
-                )
+                replay = Replay(exchange, self._apps, task.parameters.master)
+                changes = await replay.next_changes(half, table_maps, most) if most > 0 else []
                 if changes:
                     with _refusing(changes):
-                        await self._record_conflicts(task, await self._replay(task, exchange, half, changes))
+                        await self._deliver_held(task, exchange, replay, half, changes)
                     delivered += changes
             left = [await backlog.next_changes(exchange.side(half).transaction, table_maps, 0) for half in HALVES]
             is_done = not any(left)

@@ -31,16 +31,32 @@ class Replay:
         self._known: dict[Half, set[int]] = {"dataverse": set(), "finops": set()}
         self.conflicts: list[Conflict] = []
 
+    async def next_changes(self, source: Half, table_maps: Sequence[str], limit: int) -> list[Queued]:
+        """The oldest changes of a half that wait for nothing, held until the save ends (see backlog.next_changes).
+
+        Their records are locked before they are, in the order in which live saves of the same records lock: otherwise
+        each might hold, on one half, what the other waits for on the other half, where no database sees the circle.
+        """
+        transaction = self._transaction(source)
+        while True:
+            found = await backlog.next_changes(transaction, table_maps, limit)
+            if not found:
+                return found
+            await self._exchange.begin()
+            await self._lock(source, found)
+            held = await backlog.hold(transaction, found)
+            if held:
+                return held
+
     async def deliver(self, source: Half, changes: Sequence[Queued]) -> None:
-        """Deliver changes of one half, each record's one after the other, and take them out of the queue.
+        """Deliver changes held by `next_changes`, each record's one after the other, and take them out of the queue.
 
         Raises what the partner raises when it refuses one; the save must then be rolled back.
         """
         transaction = self._transaction(source)
-        await self._exchange.begin()
         for leg in self._exchange.legs.all[source]:
             await take_own(self._exchange, leg, changes)
-        await self._exchange.lock(_keys(changes, (leg for leg in self._exchange.legs.all[source] if leg.is_two_way)))
+        await self._lock(source, changes)
         await self._settle_conflicts(source, changes)
         await self._project_again(source, changes)
         await self._lock_without_key(source, changes)
@@ -161,6 +177,9 @@ class Replay:
         for name, ids in by_leg.items():
             found = await self._transaction(source).rows(legs[name].keys_of_ids, list(ids))
             self._exchange.gone |= {(source, id_) for id_ in ids - {record["id"] for record in found}}
+
+    async def _lock(self, source: Half, changes: Sequence[Queued]) -> None:
+        await self._exchange.lock(_keys(changes, (leg for leg in self._exchange.legs.all[source] if leg.is_two_way)))
 
     def _legs_from(self, source: Half) -> dict[str, Leg]:
         return {leg.name: leg for leg in self._exchange.legs.all[source]}
