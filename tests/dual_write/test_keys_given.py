@@ -7,10 +7,11 @@ from uuid import uuid4
 
 import pytest
 from tests.conftest import NewDatabase
-from tests.support.customers import CUSTOMERS, PARTIES, Customers
+from tests.support.customers import CUSTOMERS, PARTIES, RECORDS, Customers
 from tests.support.writing import create, delete
 
 from isthmus.config import Settings
+from isthmus.dual_write import catch_up
 from isthmus.environments.environment import Environment
 from isthmus.errors import Rejected
 
@@ -53,18 +54,41 @@ async def test_changes_behind_a_creation_find_its_customer(site: Customers, paus
 
 @BOTH_PAUSED
 @pytest.mark.parametrize("number", [None, "GONE"])
+@pytest.mark.parametrize(("live", "batch"), [("after", 256), ("keep", 1)])
 async def test_what_was_deleted_again_is_deleted_there_too(
-    site: Customers, paused: tuple[str, ...], number: str | None
+    site: Customers,
+    paused: tuple[str, ...],
+    number: str | None,
+    live: str,
+    batch: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What F&O works out for it meanwhile has nowhere to go: not into a row, and not into a new one."""
-    name = f"Gone {len(paused)} {number}"
+    monkeypatch.setattr(catch_up, "BATCH", batch)
+    name = f"Gone {len(paused)} {number} {live}"
     await site.pause(*paused)
     id_ = await site.account(name, **({} if number is None else {"accountnumber": number}))
     await site.change(id_, description="second")
     await delete(site.dataverse, "account", id_)
-    request = await site.resume(*paused, master="dataverse")
+    request = await site.resume(*paused, live=live, master="dataverse")
     assert (request.state, [part.refused for part in request.progress]) == ("completed", [0] * len(paused))
     assert await site.both(name) == []
+
+
+async def test_a_deletion_that_was_dismissed_leaves_its_customer(site: Customers) -> None:
+    """The creation arrives; the number that F&O gives has no row to come back to."""
+    await site.pause(CUSTOMERS)
+    await delete(site.dataverse, "account", await site.account("Dismissed"))
+    last = (await site.queued("dataverse", table_map=CUSTOMERS))[-1]
+    await site.dual_write.queue.dismiss("dataverse", CUSTOMERS, [last.id], by="tester", reason="it stays")
+    request = await site.resume(CUSTOMERS, live="keep", master="dataverse")
+    assert (request.state, [part.refused for part in request.progress]) == ("completed", [0])
+    (record,) = await site.finops.pool.origin.fetch(RECORDS, "Dismissed")
+    await site.stop(CUSTOMERS)
+    recid = await site.finops.pool.origin.fetchval(
+        "select recid from finops.custtable where accountnum = $1", record["number"]
+    )
+    await delete(site.finops, "CustCustomerV3Entity", recid)
 
 
 async def test_live_at_once_and_delivered_afterwards(site: Customers) -> None:

@@ -17,7 +17,7 @@ from isthmus.dual_write.fence import enter
 from isthmus.dual_write.leg import PARTNER, Leg, Projected, Resolved
 from isthmus.dual_write.no_counterpart import no_counterpart
 from isthmus.dual_write.payload import column_value, field_values
-from isthmus.dual_write.superseding import supersede
+from isthmus.dual_write.superseding import give_way, supersede
 from isthmus.errors import IsthmusError, Rejected
 
 HALF_NAMES = {"dataverse": "the Dataverse half", "finops": "the finance and operations half"}
@@ -70,7 +70,11 @@ class Delivery:
             if record.faults:
                 raise _no_counterpart(leg, record)
         await self._hold(leg, records)
-        await supersede(self._exchange, leg, records, touched)
+        if leg.destination == self._exchange.replayed:
+            touched = await give_way(self._exchange, leg, records, touched)
+            records = [record for record in records if record.id in touched]
+        else:
+            await supersede(self._exchange, leg, records, touched)
         creates: list[tuple[Projected, Row]] = []
         updates: list[tuple[Projected, Row]] = []
         for found in await self.resolve(leg, records):

@@ -29,6 +29,7 @@ class Exchange:
     they were before this save deleted them or gave them another key, by table map and id. `gone` are rows that were
     deleted since the queued change of theirs that this save delivers. `unkeyed` are values, by table map and record,
     that were sent without the key of the row they name. `superseded`: it took values out of the partner's queue.
+    `replayed` is the half whose queue this save delivers.
     """
 
     def __init__(self, origin: Context, partner_app: App, link: str, legs: Legs) -> None:
@@ -46,6 +47,7 @@ class Exchange:
         self.gone: set[tuple[Half, RowId]] = set()
         self.unkeyed: dict[str, dict[RowId, set[str]]] = {}
         self.superseded = False
+        self.replayed: Half | None = None
         self.rounds = 0
         self.generation: int | None = None
         self._pausing: set[str] = set()

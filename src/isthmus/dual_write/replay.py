@@ -54,6 +54,7 @@ class Replay:
         Raises what the partner raises when it refuses one; the save must then be rolled back.
         """
         transaction = self._transaction(source)
+        self._exchange.replayed = source
         for leg in self._exchange.legs.all[source]:
             await take_own(self._exchange, leg, changes)
         await self._lock(source, changes)

@@ -1,7 +1,8 @@
 """Superseding: a save that live sync carries is newer than what still waits, on the other half, of the same records.
 
 That is narrowed in the save itself, so that whatever is delivered later overwrites nothing newer. What it loses stays
-listed as dismissed.
+listed as dismissed. With the answer of business logic to a change that catch-up delivers it is the other way round:
+what still waits there was changed since.
 """
 
 from __future__ import annotations
@@ -36,6 +37,31 @@ async def supersede(
             await backlog.keep_lost(half, change, lost, backlog.SUPERSEDED)
             await backlog.narrow(half, change)
             exchange.superseded = True
+
+
+async def give_way(
+    exchange: Exchange, leg: Leg, records: Sequence[Projected], touched: Mapping[RowId, Collection[str] | None]
+) -> dict[RowId, Collection[str] | None]:
+    """What is left of an answer to a delivered change, by record: not what is changed by what waits at its destination.
+
+    A record that is deleted there is left out.
+    """
+    left = dict(touched)
+    back = exchange.legs.by_map.get((leg.name, leg.destination))
+    by_key = {record.key: record for record in records if record.key is not None}
+    if back is None or not by_key:
+        return left
+    half = exchange.side(leg.destination).transaction
+    for change in await backlog.changes_of(half, {(leg.name, key) for key in by_key}):
+        for key in change.keys & by_key.keys():
+            record = by_key[key]
+            if change.operation == "delete":
+                left.pop(record.id, None)
+            elif record.id in left:
+                columns, new = Side(back, change).columns, left[record.id]
+                names = record.values if new is None else new
+                left[record.id] = {name for name in names if columns_of(leg, name).isdisjoint(columns)}
+    return left
 
 
 def _columns(leg: Leg, record: Projected, touched: Mapping[RowId, Collection[str] | None]) -> set[str]:
