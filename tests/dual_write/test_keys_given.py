@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from tests.conftest import NewDatabase
-from tests.support.customers import CUSTOMERS, PARTIES, RECORDS, Customers
+from tests.support.customers import CUSTOMERS, PARTIES, RECORDS, VENDORS, Customers
 from tests.support.writing import create, delete
 
 from isthmus.config import Settings
@@ -173,3 +173,16 @@ async def test_a_customer_whose_party_is_still_to_come_gets_no_other_one(site: C
     await site.run(PARTIES, CUSTOMERS, master="finops")
     (record,) = await site.both("Late")
     assert record["party"]
+
+
+async def test_a_row_that_nobody_will_number_holds_nothing_up(site: Customers) -> None:
+    """The vendor's map is stopped: the account crosses without it, whatever else flows back in the same save."""
+    await site.stop(VENDORS)
+    company = site.values["msdyn_company"]
+    (vendor,) = await create(site.dataverse, "msdyn_vendor", {"msdyn_company": company})
+    await site.account("Buys", msdyn_vendor=vendor, address1_line1="1 Pier", address1_city="Tacoma")
+    (record,) = await site.both("Buys")
+    assert record["number"]
+    address = "select addressstreet, addresscity from finops.custcustomerv3entity where customeraccount = $1"
+    found = await site.finops.pool.origin.fetchrow(address, record["number"])
+    assert tuple(found) == ("1 Pier", "Tacoma")

@@ -12,6 +12,7 @@ from isthmus.dual_write.requests import Request
 
 CUSTOMERS = "accounts - Customers V3"
 PARTIES = "msdyn_parties - CDS Parties"
+VENDORS = "msdyn_vendors - Vendors V2"
 
 ACCOUNTS = """
 select a.accountnumber as number, a.name, a.description as memo, p.msdyn_partynumber as party, b.accountnumber as payer

@@ -45,7 +45,7 @@ class Exchange:
         self.deleted: dict[tuple[str, RowId], Projected] = {}
         self.renamed: dict[tuple[str, RowId], Projected] = {}
         self.gone: set[tuple[Half, RowId]] = set()
-        self.unkeyed: dict[str, dict[RowId, set[str]]] = {}
+        self.unkeyed: dict[tuple[str, Half], dict[RowId, set[str]]] = {}
         self.superseded = False
         self.replayed: Half | None = None
         self.rounds = 0

@@ -265,8 +265,8 @@ class LiveSync:
         await self._flow(exchange, PARTNER[leg.source], depth + 1)
         for record in records:
             if record.passes and record.unkeyed:
-                exchange.unkeyed.setdefault(leg.name, {}).setdefault(record.id, set()).update(record.unkeyed)
-        await self._complete_references(exchange, delivery, leg.source, depth)
+                exchange.unkeyed.setdefault((leg.name, leg.source), {})[record.id] = set(record.unkeyed)
+        await self._complete_references(exchange, delivery, leg.source)
 
     async def _carry_parents(
         self,
@@ -282,20 +282,19 @@ class LiveSync:
         Such a row was made while its table map was stopped, or could not be carried then. True when one was carried;
         Rejected when its map is paused.
         """
-        found = False
-        for parent_leg, ids in await parents_without_key(exchange, leg, records, above):
-            await exchange.enter([parent_leg.name])
+        parents = await parents_without_key(exchange, leg, records, above)
+        for parent_leg, ids in parents:
             if exchange.states[parent_leg.name] in QUEUEING:
                 raise delivery.parent_held_back(leg, parent_leg, records)
-            if exchange.is_live(parent_leg.name):
-                found = True
-                await self._carry(exchange, delivery, parent_leg, dict.fromkeys(ids), depth + 1, above)
-        return found
+            await self._carry(exchange, delivery, parent_leg, dict.fromkeys(ids), depth + 1, above)
+        return bool(parents)
 
-    async def _complete_references(self, exchange: Exchange, delivery: Delivery, source: Half, depth: int) -> None:
+    async def _complete_references(self, exchange: Exchange, delivery: Delivery, source: Half) -> None:
         """Records that name one another, or themselves, have keys to name each other by once all of them are there."""
-        for name, unkeyed in exchange.unkeyed.items():
-            leg = exchange.legs.by_map[name, source]
+        for (name, half), unkeyed in exchange.unkeyed.items():
+            if half != source:
+                continue
+            leg = exchange.legs.by_map[name, half]
             records = await project(exchange.side(source), leg, unkeyed)
             known = {record.id: unkeyed[record.id] - set(record.unkeyed or ()) for record in records}
             for id_, names in known.items():

@@ -14,7 +14,8 @@ async def parents_without_key(
 ) -> list[tuple[Leg, list[RowId]]]:
     """Table maps that carry, both ways, rows which these records name by a key that they don't have; with those rows.
 
-    Rows that don't pass their map's filter never get a key: they are no parents here.
+    Rows that don't pass their map's filter, or whose map is not running, get no key: they are no parents here. The save
+    takes part in the maps that are returned.
     """
     named: dict[str, tuple[Leg, set[RowId]]] = {}
     for record in records:
@@ -23,7 +24,10 @@ async def parents_without_key(
                 for other in _legs_of(exchange, leg, name):
                     named.setdefault(other.name, (other, set()))[1].add(parent)
     found = []
+    await exchange.enter(named)
     for other, ids in named.values():
+        if exchange.states[other.name] == "not_running":
+            continue
         parents = await project(exchange.side(leg.source), other, ids)
         waiting = [parent.id for parent in parents if parent.passes and parent.key is None]
         if waiting:
