@@ -171,7 +171,7 @@ async def test_persons_and_organizations_of_one_entity_go_to_tables_of_their_own
         assert isinstance(row.id, int)
         await both.assert_equal(both.catalog.table_maps[ACCOUNTS], "finops", row.id)
     for table, name, count in (("account", ACCOUNTS, 6), ("contact", CONTACTS, 4)):
-        written = [(sent.through, sent.operation, sent.rows) for sent in both.writes_to("dataverse", table)]
-        assert written == [(name, Operation.CREATE, count)]
+        written = [(sent.operation, sent.rows) for sent in both.writes_to("dataverse", table) if sent.through == name]
+        assert written == [(Operation.CREATE, count)]
     assert both.writes_to("finops", "CustCustomerV3Entity") == []
     await delete(app, "CustCustomerV3Entity", *(row.id for row in rows if isinstance(row.id, int)))

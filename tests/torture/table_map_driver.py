@@ -18,7 +18,7 @@ from urllib.parse import quote
 import httpx
 from tests.torture.history import Side
 from tests.torture.running import Running
-from tests.torture.writers import Writers, new_client
+from tests.torture.writers import BOTH, Writers, new_client
 
 CUSTOMERS = "accounts - Customers V3"
 PARTIES = "msdyn_parties - CDS Parties"
@@ -107,7 +107,9 @@ class TableMapDriver:
 
     async def _refused_records(self) -> str:
         async with new_client(self._running) as client:
-            return (await client.get(f"{API}/refused-records")).text[:2000]
+            return "; ".join(
+                [(await client.get(f"{API}/refused-records", params={"half": half})).text[:1000] for half in BOTH]
+            )
 
     async def _until_queues_are_empty(self) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS

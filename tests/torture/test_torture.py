@@ -86,7 +86,7 @@ async def test_table_maps_paused_resumed_stopped_and_run(tmp_path: Path) -> None
     """Whatever an administrator does with them meanwhile: nothing apart, nothing lost, nothing comes back."""
     async with environment(tmp_path) as running:
         torture = Torture(running, SEED, writers=6, records=16)
-        await torture.start(slow_share=0.1, slow_seconds=0.3)
+        await torture.start(slow_share=0.02, slow_seconds=0.3)  # for each row of a batch
         for number in range(1, MAP_ROUNDS + 1):
             await torture.table_map_round(SPELLS)
             print(f"\n--- table maps, round {number}\n{torture.report.text()}", flush=True)
