@@ -53,6 +53,7 @@ class Delivery:
         self._source = exchange.side(PARTNER[destination.half])
         self._target = exchange.side(destination.half)
         self._waiting: list[Waiting] = []
+        self.half = destination.half
         self.wrote = False
 
     async def send(

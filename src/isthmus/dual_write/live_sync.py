@@ -31,7 +31,7 @@ from isthmus.dual_write.fence import OTHER_GENERATION, QUEUEING, generation_cond
 from isthmus.dual_write.leg import PARTNER, Leg, Projected
 from isthmus.dual_write.leg_rows import lock_roots_sql
 from isthmus.dual_write.legs import CurrentLegs, Legs
-from isthmus.dual_write.parents import parents_without_key
+from isthmus.dual_write.parents import complete_references, note_unkeyed, parents_without_key
 from isthmus.dual_write.queueing import queue_deletes, queue_upserts
 from isthmus.errors import IsthmusError, Rejected, Unavailable
 from isthmus.store.crash_points import crash_point
@@ -263,10 +263,8 @@ class LiveSync:
             records = await project(context, leg, upserts)
         await delivery.send(leg, records, upserts)
         await self._flow(exchange, PARTNER[leg.source], depth + 1)
-        for record in records:
-            if record.passes and record.unkeyed:
-                exchange.unkeyed.setdefault((leg.name, leg.source), {})[record.id] = set(record.unkeyed)
-        await self._complete_references(exchange, delivery, leg.source)
+        note_unkeyed(exchange, leg, records)
+        await complete_references(exchange, delivery)
 
     async def _carry_parents(
         self,
@@ -288,19 +286,6 @@ class LiveSync:
                 raise delivery.parent_held_back(leg, parent_leg, records)
             await self._carry(exchange, delivery, parent_leg, dict.fromkeys(ids), depth + 1, above)
         return bool(parents)
-
-    async def _complete_references(self, exchange: Exchange, delivery: Delivery, source: Half) -> None:
-        """Records that name one another, or themselves, have keys to name each other by once all of them are there."""
-        for (name, half), unkeyed in exchange.unkeyed.items():
-            if half != source:
-                continue
-            leg = exchange.legs.by_map[name, half]
-            records = await project(exchange.side(source), leg, unkeyed)
-            known = {record.id: unkeyed[record.id] - set(record.unkeyed or ()) for record in records}
-            for id_, names in known.items():
-                unkeyed[id_] -= names
-            await delivery.send(leg, [record for record in records if known[record.id]], known)
-        exchange.unkeyed = {name: left for name, ids in exchange.unkeyed.items() if (left := _not_empty(ids))}
 
     async def _touched(self, exchange: Exchange, context: Context, changes: list[Change]) -> dict[str, Touched]:
         """Which records of which legs these changes concern, and which destination values follow from them."""
@@ -383,10 +368,6 @@ def _legs_of_message(legs: Legs, context: Context, message: Message) -> list[Leg
         return found
     root = context.app.catalog.entity(message.table).root.table
     return [leg for leg in legs.of_table("finops", root) if leg.root == root]
-
-
-def _not_empty(ids: Mapping[RowId, set[str]]) -> dict[RowId, set[str]]:
-    return {id_: names for id_, names in ids.items() if names}
 
 
 def _news_of(leg: Leg, change: Change) -> News | None:

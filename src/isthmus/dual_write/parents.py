@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from isthmus.dual_write.delivery import project
+from isthmus.dual_write.delivery import Delivery, project
 from isthmus.dual_write.exchange import Exchange, RowId
 from isthmus.dual_write.leg import Leg, Projected
 
@@ -33,6 +33,29 @@ async def parents_without_key(
         if waiting:
             found.append((other, waiting))
     return found
+
+
+def note_unkeyed(exchange: Exchange, leg: Leg, records: Sequence[Projected]) -> None:
+    """Remember what these records were sent without."""
+    for record in records:
+        if record.passes and record.unkeyed:
+            exchange.unkeyed.setdefault((leg.name, leg.source), {})[record.id] = set(record.unkeyed)
+
+
+async def complete_references(exchange: Exchange, delivery: Delivery) -> None:
+    """Send what records were sent without and what is known by now: of those that name one another, or themselves."""
+    for (name, source), unkeyed in exchange.unkeyed.items():
+        leg = exchange.legs.by_map[name, source]
+        if leg.destination != delivery.half:
+            continue
+        records = await project(exchange.side(source), leg, unkeyed)
+        known = {record.id: unkeyed[record.id] - set(record.unkeyed or ()) for record in records}
+        await delivery.send(leg, [record for record in records if known[record.id]], known)
+        for id_, names in known.items():
+            unkeyed[id_] -= names
+            if not unkeyed[id_]:
+                del unkeyed[id_]
+    exchange.unkeyed = {leg: ids for leg, ids in exchange.unkeyed.items() if ids}
 
 
 def _legs_of(exchange: Exchange, leg: Leg, name: str) -> list[Leg]:
