@@ -159,6 +159,10 @@ async def test_persons_and_organizations_of_one_entity_go_to_tables_of_their_own
     """Accounts and contacts over the same customers: one batch for each, and nothing comes back."""
     transaction = Transaction(both, "finops")
     organizations, persons = records(both, ACCOUNTS, "finops", 6), records(both, CONTACTS, "finops", 4)
+    for person in persons:
+        # Parties of their own: the world's belong to contacts, which other tests leave as they like.
+        person["partynumber"] = ""
+        person |= {"personfirstname": "Ada", "personlastname": person["customeraccount"]}
     mixed = [row for pair in zip(organizations[:4], persons, strict=True) for row in pair] + organizations[4:]
     transaction.add(ACCOUNTS, mixed)
     both.sent.clear()
@@ -171,7 +175,7 @@ async def test_persons_and_organizations_of_one_entity_go_to_tables_of_their_own
         assert isinstance(row.id, int)
         await both.assert_equal(both.catalog.table_maps[ACCOUNTS], "finops", row.id)
     for table, name, count in (("account", ACCOUNTS, 6), ("contact", CONTACTS, 4)):
-        written = [(sent.operation, sent.rows) for sent in both.writes_to("dataverse", table) if sent.through == name]
-        assert written == [(Operation.CREATE, count)]
+        written = [(sent.through, sent.operation, sent.rows) for sent in both.writes_to("dataverse", table)]
+        assert written == [(name, Operation.CREATE, count)]
     assert both.writes_to("finops", "CustCustomerV3Entity") == []
     await delete(app, "CustCustomerV3Entity", *(row.id for row in rows if isinstance(row.id, int)))
