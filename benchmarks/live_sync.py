@@ -27,7 +27,7 @@ from isthmus.config import Settings
 from isthmus.environments.databases import database_address
 from isthmus.environments.environment import Environment
 from isthmus.ids import new_gid
-from isthmus.store.transaction import Transaction
+from isthmus.store.transaction import BEGIN, Transaction
 
 CUSTOMERS = 64
 SECONDS = 4.0
@@ -150,8 +150,8 @@ class Bare:
 
     async def once(self, value: int) -> None:
         dataverse, finops = self._connections["dataverse"], self._connections["finops"]
-        await dataverse.execute("begin")
-        await finops.execute("begin")
+        await dataverse.execute(BEGIN)
+        await finops.execute(BEGIN)
         gid = new_gid(self._link, "dataverse")
         for statement in self._save:
             if "isthmus.decision" in statement.sql:

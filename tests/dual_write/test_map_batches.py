@@ -159,10 +159,6 @@ async def test_persons_and_organizations_of_one_entity_go_to_tables_of_their_own
     """Accounts and contacts over the same customers: one batch for each, and nothing comes back."""
     transaction = Transaction(both, "finops")
     organizations, persons = records(both, ACCOUNTS, "finops", 6), records(both, CONTACTS, "finops", 4)
-    for person in persons:
-        # Parties of their own: the world's belong to contacts, which other tests leave as they like.
-        person["partynumber"] = ""
-        person |= {"personfirstname": "Ada", "personlastname": person["customeraccount"]}
     mixed = [row for pair in zip(organizations[:4], persons, strict=True) for row in pair] + organizations[4:]
     transaction.add(ACCOUNTS, mixed)
     both.sent.clear()
@@ -179,3 +175,25 @@ async def test_persons_and_organizations_of_one_entity_go_to_tables_of_their_own
         assert written == [(name, Operation.CREATE, count)]
     assert both.writes_to("finops", "CustCustomerV3Entity") == []
     await delete(app, "CustCustomerV3Entity", *(row.id for row in rows if isinstance(row.id, int)))
+
+
+async def test_a_party_named_in_another_case_touches_nobody_else_who_has_it(both: BothHalves) -> None:
+    """Numbers are compared without regard to case; a new customer that writes one differently renames no party."""
+    transaction = Transaction(both, "finops")
+    (party,) = records(both, PARTIES, "finops", 1, partytype="Person", partynumber="Shared-1")
+    persons = records(both, CONTACTS, "finops", 4)
+    for person in persons:
+        person["partynumber"] = "Shared-1"
+    transaction.add(PARTIES, [party])
+    transaction.add(CONTACTS, persons[:3])
+    await transaction.run()
+    another = Transaction(both, "finops")
+    another.add(CONTACTS, [{**persons[3], "partynumber": "sHARED-1"}])
+    versions = "select sum(versionnumber) from dataverse.contact where msdyn_contactpersonid = any($1)"
+    accounts = [person["customeraccount"] for person in persons[:3]]
+    before = await both.dataverse.fetchval(versions, accounts)
+    await another.run()
+    assert [(sent.table, sent.operation, sent.rows) for sent in another.sent] == [("contact", Operation.CREATE, 1)]
+    assert await both.dataverse.fetchval(versions, accounts) == before
+    await another.remove()
+    await transaction.remove()

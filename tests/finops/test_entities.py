@@ -140,6 +140,19 @@ async def test_a_known_party_number_joins_customer_and_vendor_to_one_party(
     )
 
 
+@pytest.mark.parametrize("through", [None, "vendors"])
+async def test_a_party_named_in_another_case_keeps_its_number(
+    new_customer: Create, create: Create, read: Read, write: Write, through: str | None
+) -> None:
+    customer = await read(CUSTOMERS, await new_customer(partynumber="Case-1", organizationname="Litware"))
+    recid = await create(VENDORS, dataareaid="usmf", vendorgroupid="10", vendorpartynumber="cASE-1")
+    assert (await read(VENDORS, recid))["party_recid"] == customer["party_recid"]
+    values = {"vendorpartynumber": "CASE-1"}
+    assert await write(Operation.UPDATE, VENDORS, Row(id=recid, values=values), through=through) == []
+    seen = await read(CUSTOMERS, customer["recid"])
+    assert (seen["partynumber"], seen["party_recid"]) == ("Case-1", customer["party_recid"])
+
+
 async def test_an_unknown_party_number_of_a_customer_makes_the_party(new_customer: Create, read: Read) -> None:
     customer = await read(CUSTOMERS, await new_customer(partynumber="NEW-PARTY-1", organizationname="Tailspin"))
     assert customer["partynumber"] == "NEW-PARTY-1"

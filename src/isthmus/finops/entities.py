@@ -156,6 +156,8 @@ async def _plan(
     """Find the rows that records name by natural key, then plan what is written."""
     for link in app.links(sources):
         await _attach(context, sources, records, link, columns)
+        for record in records:
+            record.keep_spelling(link)
     for record in records:
         record.plan()
 

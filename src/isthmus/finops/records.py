@@ -133,6 +133,14 @@ class Record:
             self._kept.add(field)
             row.asked[column] = self.values[field]
 
+    def keep_spelling(self, link: Link) -> None:
+        """Leave the natural key of a row that is there as it is spelled: to name it in another case renames nothing."""
+        for field, column in zip(link.fields, link.columns, strict=True):
+            given, stands = self.values.get(field), self.image.get((link.source, column))
+            if link.source in self.recids and given != stands and _folded((given,)) == _folded((stands,)):
+                self._kept.add(field)
+                self.row(link.source).asked[column] = stands
+
     def plan(self) -> None:
         """Plan the writes of all values, parents before children."""
         if self.is_new:

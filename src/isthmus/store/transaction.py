@@ -30,6 +30,13 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 """Everything that the driver raises, a refusal by the database as well as the loss of a connection."""
 
 
+BEGIN = "begin; set local plan_cache_mode = force_generic_plan"
+"""How each transaction begins. Its statements are ours, few and sent again and again, with ids and keys for parameters:
+a plan for any values serves them. Left to itself PostgreSQL takes those to be ten rows, finds a plan for the one row
+given cheaper, and plans anew each time: 7 ms for the projection of a customer where there are 200,000 of them.
+"""
+
+
 class Transaction:
     """A transaction and the connection it runs on. Not to be used by two tasks at once."""
 
@@ -43,7 +50,7 @@ class Transaction:
         """Take a connection and begin. Unavailable when the database does not answer."""
         try:
             self._connection = await self._pool.take()
-            await self._connection.execute("begin")
+            await self._connection.execute(BEGIN)
         except BaseException as error:
             # Whoever could not begin, or was cancelled meanwhile, does not close; whether it began is not known.
             self.state = "unknown"
