@@ -1,7 +1,8 @@
 """One dual-written PATCH of a customer over HTTP, against the bare protocol and against one plain commit.
 
 The bare protocol is the same save with nothing around it: the very statements that a PATCH sends, recorded from one and
-replayed on the driver alone, with the same two-phase commit. Both run on the same databases, taking turns.
+replayed on the driver alone, with the same two-phase commit. Both run on the same databases, taking turns: with a few
+customers in them, and with 100,000.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import asyncpg
 import msgspec
 import uvloop
 
+from benchmarks import initial_sync, loading
 from benchmarks.load import Connection, request, run
 from benchmarks.report import RUNS, percentile, report
 from benchmarks.running import Running, running
@@ -250,10 +252,25 @@ async def over_http(target: Running, ids: list[str], connections: int) -> tuple[
     return outcome.rate, outcome.latencies
 
 
-def measure(workers: int, connections: int) -> None:
-    """Turns of HTTP, bare protocol and plain commit at one number of connections."""
+async def load_customers(target: Running, customers: int) -> list[str]:
+    """That many customers on both halves, and more that are on F&O alone; the ids of some accounts."""
+    settings = Settings(data_dir=target.directory, pool_size=4)
+    await initial_sync.prepare(settings, customers)
+    await loading.run(settings, initial_sync.COMPANY)
+    for half in ("finops", "dataverse"):
+        connection = await asyncpg.connect(database_address(settings, half))
+        await connection.execute("vacuum analyze")
+        await connection.close()
+    dataverse = await asyncpg.connect(database_address(settings, "dataverse"))
+    found = await dataverse.fetch("select accountid from dataverse.account limit $1", CUSTOMERS)
+    await dataverse.close()
+    return [str(row["accountid"]) for row in found]
+
+
+def measure(workers: int, connections: int, customers: int = 0) -> None:
+    """Turns of HTTP, bare protocol and plain commit at one number of connections; `customers` stand there as well."""
     with running(workers) as target, ProcessPoolExecutor(workers) as processes:
-        ids = uvloop.run(prepare_data(target))
+        ids = uvloop.run(load_customers(target, customers) if customers else prepare_data(target))
         saves = [uvloop.run(record(target, id_))[0] for id_ in ids[:connections]]
         shares = [saves[n::workers] for n in range(workers) if saves[n::workers]]
         http: list[tuple[float, list[float]]] = []
@@ -268,6 +285,8 @@ def measure(workers: int, connections: int) -> None:
         name = f"PATCH, {connections} connection{'s' if connections > 1 else ''}, {workers} server process" + (
             "es" if workers > 1 else ""
         )
+        if customers:
+            name += f", {customers} customers"
         for share, label in ((0.5, "p50"), (0.99, "p99")):
             ours = [percentile(latencies, share) for _, latencies in http]
             report("live_sync", f"{name}: {label}", ours, "ms", [percentile(x, share) for _, x in bare])
@@ -280,6 +299,7 @@ def measure(workers: int, connections: int) -> None:
 
 def main() -> None:
     measure(workers=1, connections=1)
+    measure(workers=1, connections=1, customers=100_000)
     measure(workers=2, connections=32)
 
 
