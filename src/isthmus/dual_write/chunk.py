@@ -76,7 +76,6 @@ class ChunkLoad:
         missing = array_of(found.missing)
         # A subquery that yields a value is looked up by index for each row; `exists` might become a join that is not.
         mark = f"select true from isthmus.gate g where g.table_map = {quote_literal(leg.name)} and g.key = s._key"
-        gated = f"({mark}) is true"
         rows = f"{qualified(STAGING, staging)} s"
         first, last = f"${FIRST_PARAMETER}", f"${FIRST_PARAMETER + 1}"
         self._sql = self._load.sql(
@@ -87,8 +86,10 @@ class ChunkLoad:
             + ("" if updates else f" and {found.target} is null")
         )
         self._count = (
-            f"select count(*) as rows, coalesce(array_agg(s._id) filter (where {gated}), '{{}}') as gated "
-            f"from {rows} where s._bucket between $1 and $2"
+            f"select (select count(*) from {rows} where s._bucket between $1 and $2) as rows, array("
+            f"select s._id from isthmus.gate g join {rows} on s._bucket = isthmus.gate_bucket(g.key) "
+            f"and s._key = g.key where g.table_map = {quote_literal(leg.name)} "
+            f"and isthmus.gate_bucket(g.key) between $1 and $2) as gated"
         )
         self._read = (
             f"select to_json(s)::text as record from {rows} where s._bucket between $1 and $2 and s._id = any($3)"

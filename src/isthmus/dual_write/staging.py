@@ -51,7 +51,7 @@ async def stage(source: Pool, destination: Pool, leg: Leg, part: Part) -> int:
     columns = {quote_identifier(name): type_ for name, type_ in leg.staged.items()}
     async with _connected(source) as reader, _connected(destination) as writer, writer.transaction():
         await _make(writer, part, columns)
-        await pump(reader, query, writer, STAGING, staging_name(part), list(leg.staged))
+        await pump(reader, query, writer, STAGING, staging_name(part), list(leg.staged), new_table=True)
         await writer.execute(f"create index on {_table(part)} (_bucket)")
         await writer.execute(f"analyze {_table(part)}")
         return int(await writer.fetchval(f"select count(*) from {_table(part)}"))  # noqa: S608  (quoted)
@@ -67,7 +67,7 @@ async def stage_lacking(source: Pool, destination: Pool, leg: Leg, back: Leg, pa
     async with _connected(source) as reader, _connected(destination) as writer, writer.transaction():
         await _make(writer, part, {name: leg.staged[name] for name in KEYS})
         query = f"select {names} from ({leg.stage(companies)}) r"  # noqa: S608  (definitions)
-        records = await pump(reader, query, writer, STAGING, staging_name(part), KEYS)
+        records = await pump(reader, query, writer, STAGING, staging_name(part), KEYS, new_table=True)
         await writer.execute(f"analyze {_table(part)}")
         await writer.execute(
             f"delete from {_table(part)} s using (select _key from ({back.stage(companies)}) r) there "  # noqa: S608

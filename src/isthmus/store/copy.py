@@ -24,8 +24,13 @@ async def pump(
     schema: str,
     table: str,
     columns: Sequence[str],
+    *,
+    new_table: bool = False,
 ) -> int:
     """Copy the rows of `query` into these columns of a table, in this order; returns how many.
+
+    `new_table`: the destination's open transaction made the table. Its rows then count as seen by everybody from the
+    start, and an index alone answers for them.
 
     Values cross in PostgreSQL's binary format: the types must be the same on both sides. When this raises, nothing has
     been copied: Unavailable when a connection is lost, the driver's error for whatever PostgreSQL refused.
@@ -43,7 +48,12 @@ async def pump(
     async def write() -> str:
         return str(
             await destination.copy_to_table(
-                table, source=arriving(), schema_name=schema, columns=list(columns), format="binary"
+                table,
+                source=arriving(),
+                schema_name=schema,
+                columns=list(columns),
+                format="binary",
+                freeze=new_table,
             )
         )
 
