@@ -21,6 +21,8 @@ from isthmus.server.state import current_state
 
 UNITS = "uoms - Units"
 CURRENCIES = "transactioncurrencies - Currencies"
+TERMS = "msdyn_paymentterms - Terms of payment"
+GROUPS = "msdyn_customergroups - Customer groups"
 
 
 class Running:
@@ -158,6 +160,20 @@ def test_errors_alone_are_run_again_while_the_table_map_runs(running: Running) -
     running.map(*again, "--errors-only")
     assert running.map_json("errors", CURRENCIES)["initial_sync"] == []
     assert running.map_json("show", CURRENCIES)["summary"]["state"] == "running"
+
+
+def test_what_a_run_of_errors_adds_is_copied_in_full(running: Running) -> None:
+    """The group was refused because its terms were not there; the terms' table map, added for its sake, brings them."""
+    running.create("LegalEntities", {"LegalEntityId": "USMF", "Name": "Contoso Entertainment USA"})
+    running.map("stop", TERMS, GROUPS)
+    running.create("PaymentTerms", {"dataAreaId": "usmf", "Name": "XTERMS"})
+    running.create("CustomerGroups", {"dataAreaId": "usmf", "CustomerGroupId": "XGRP", "PaymentTermId": "XTERMS"})
+    running.map("run", GROUPS, "--alone", "--master", "finops", code=exit_codes.FAILED)
+    running.map("run", GROUPS, "--master", "finops", "--errors-only")
+    for name in (TERMS, GROUPS):
+        assert running.map_json("show", name)["summary"]["state"] == "running"
+        compared = running.map_json("compare", name)[0]
+        assert (compared["missing_in_dataverse"], compared["missing_in_finops"]) == (0, 0)
 
 
 def test_a_stopped_table_map_is_planned_run_and_repaired(running: Running) -> None:

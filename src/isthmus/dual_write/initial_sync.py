@@ -49,8 +49,8 @@ class InitialSyncParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_un
 
     `master` is the half whose records are carried first and decide conflicts, `masters` names another one for single
     table maps. `conflicts`: `newest` lets the half decide that changed a record last. `companies` are codes of legal
-    entities, None for all. `errors_only` carries refused records alone; `refused` are the ids of some of them by the
-    half that refused them, None for all.
+    entities, None for all. `errors_only` carries refused records alone, but for table maps named in `in_full`;
+    `refused` are the ids of some of them by the half that refused them, None for all.
     """
 
     table_maps: tuple[str, ...]
@@ -59,10 +59,15 @@ class InitialSyncParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     conflicts: Literal["master", "newest"] = "master"
     companies: tuple[str, ...] | None = None
     errors_only: bool = False
+    in_full: tuple[str, ...] = ()
     refused: dict[Half, tuple[int, ...]] | None = None
 
     def master_of(self, table_map: str) -> Half:
         return self.masters.get(table_map, self.master)
+
+    def is_whole(self, table_map: str) -> bool:
+        """Whether all records of a table map are carried."""
+        return not self.errors_only or table_map in self.in_full
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -111,17 +116,18 @@ class InitialSync:
     async def _run(
         self, request: UUID, parameters: InitialSyncParameters, turns: list[list[_Turn]], progress: Progress
     ) -> Summary:
+        names = [name for name in parameters.table_maps if parameters.is_whole(name)]
+        for pool in self._pools.values():
+            old = await initial_sync_part.forget_others(pool, request, names)
+            await staging.drop(pool, old)
+        parts: list[tuple[Part, _Turn]] = []
+        for turn in turns:
+            whole = [item for item in turn if parameters.is_whole(item.leg.name)]
+            parts += await self._carry_turn(request, parameters, whole, progress)
+            # Those of the first turn too: what they lacked may have come with the second.
+            await self._carry_pending(parts, progress)
         if parameters.errors_only:
             await self._run_errors(request, parameters, turns, progress)
-        else:
-            for pool in self._pools.values():
-                old = await initial_sync_part.forget_others(pool, request, list(parameters.table_maps))
-                await staging.drop(pool, old)
-            parts: list[tuple[Part, _Turn]] = []
-            for turn in turns:
-                parts += await self._carry_turn(request, parameters, turn, progress)
-                # Those of the first turn too: what they lacked may have come with the second.
-                await self._carry_pending(parts, progress)
         return await self._finish(request, parameters)
 
     async def _carry_turn(
@@ -239,7 +245,7 @@ class InitialSync:
         """Carry refused records alone. Opening them again does no harm when the run is continued."""
         for turn in turns:
             parts = []
-            for item in turn:
+            for item in (item for item in turn if not parameters.is_whole(item.leg.name)):
                 leg = item.leg
                 ids = None if parameters.refused is None else parameters.refused.get(leg.destination, ())
                 pool = self._pools[leg.destination]

@@ -19,6 +19,7 @@ from isthmus.dual_write.fence import State
 from isthmus.dual_write.initial_sync import InitialSyncParameters
 from isthmus.dual_write.legs import Legs
 from isthmus.dual_write.map_state import MapStates
+from isthmus.dual_write.refused_records import RefusedRecords
 from isthmus.dual_write.requests import Request, Requests
 from isthmus.dual_write.run_plan import PausePlan, RunPlan, RunPlanner, needed_maps, pause_plan
 from isthmus.dual_write.validation import refuse_faults, validate
@@ -48,8 +49,8 @@ class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
     table maps; `conflicts`: `newest` lets the record decide that was changed last. `companies` restrict the initial
     sync to these legal entities. `skip_initial_sync`: nothing is copied; `skip`: nothing of these table maps.
     `run_with_errors`: refused records don't keep a table map from running. `errors_only`: only refused records are
-    copied, also those of table maps that run already; `refused` are the ids of some of them, by the half that refused
-    them.
+    copied, also those of table maps that run already, but all records of the table maps named in `in_full`; `refused`
+    are the ids of some of them, by the half that refused them.
     """
 
     master: Half = "dataverse"
@@ -60,6 +61,7 @@ class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
     skip: list[str] = []
     run_with_errors: bool = False
     errors_only: bool = False
+    in_full: list[str] = []
     refused: dict[Half, list[int]] | None = None
 
     def skipped(self, names: Sequence[str]) -> list[str]:
@@ -76,6 +78,7 @@ class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
             conflicts=self.conflicts,
             companies=None if self.companies is None else tuple(self.companies),
             errors_only=self.errors_only,
+            in_full=tuple(self.in_full),
             refused=None if refused is None else {half: tuple(ids) for half, ids in refused.items()},
         )
 
@@ -97,6 +100,7 @@ class Operations:
 
     def __init__(self, pools: Mapping[Half, Pool], current: CurrentLegs, states: MapStates, requests: Requests) -> None:
         self._pools = pools
+        self._refused = RefusedRecords({half: pool.origin for half, pool in pools.items()})
         self._current = current
         self._states = states
         self._requests = requests
@@ -104,10 +108,22 @@ class Operations:
     async def run(self, names: Sequence[str], parameters: RunParameters, *, needed: bool, by: str) -> Request:
         """Bring table maps live, with an initial sync unless that is skipped; `needed` adds those that their lookups
         lead to and that are not running. Raises what `submit` raises."""
+        catalog, states = await self._known(names)
         if needed:
-            catalog, states = await self._known(names)
             names = needed_maps(names, states, catalog)
+        parameters = await self._completed(names, states, parameters)
         return await self._submit("run", names, parameters, by)
+
+    async def _completed(
+        self, names: Sequence[str], states: Mapping[str, State], parameters: RunParameters
+    ) -> RunParameters:
+        """The parameters of a run of refused records alone: what is to go live and has none is copied in full."""
+        if not parameters.errors_only or parameters.skip_initial_sync:
+            return parameters
+        refused = await self._refused.counts(names)
+        stopped = {name for name in names if states.get(name, "not_running") == "not_running"}
+        in_full = stopped.difference(refused, parameters.skip).union(parameters.in_full)
+        return msgspec.structs.replace(parameters, in_full=sorted(in_full))
 
     async def pause(self, names: Sequence[str], *, dependents: bool, by: str) -> Request:
         """Let the changes of running table maps wait in a queue; `dependents` adds the running maps that need them."""
@@ -140,6 +156,7 @@ class Operations:
         """What such a run would do; nothing is done."""
         catalog, states = await self._known(names)
         chosen = needed_maps(names, states, catalog) if needed else names
+        parameters = await self._completed(chosen, states, parameters)
         planner = RunPlanner(self._pools, await self._current())
         return await planner.plan(
             names,
@@ -149,6 +166,7 @@ class Operations:
             newest=parameters.conflicts == "newest",
             companies=parameters.companies,
             skip=parameters.skipped(chosen),
+            errors_only={*chosen}.difference(parameters.in_full) if parameters.errors_only else (),
             related=needed,
         )
 

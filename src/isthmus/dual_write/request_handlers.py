@@ -97,7 +97,8 @@ class RequestHandlers:
         states = await self._states.read(request.table_maps)
         # Those that run by now were brought live by this very request, before its process ended, or have errors left.
         live = {name for name, found in states.items() if found.state == "running"}
-        left_out = skipped if parameters.errors_only else {*skipped, *live}
+        again = {name for name in live if parameters.errors_only and name not in parameters.in_full}
+        left_out = {*skipped, *live} - again
         copied = [name for name in request.table_maps if name not in left_out]
         await self._states.change(skipped, "running", by=by)
         if not copied:

@@ -35,8 +35,9 @@ class PlannedMap(msgspec.Struct, frozen=True, kw_only=True):
 
     `place` counts from 1. `master` is the half whose records go first. `needed_by` are the maps of the plan that look
     rows up in it; `added` says that it is in the plan for their sake alone. `sources` are the halves that records are
-    read from, in this order. `skip`: it goes live as the halves stand. `companies` count the halves as they stand: of
-    two maps over one table, the second will find what the first has written by then.
+    read from, in this order. `skip`: it goes live as the halves stand. `errors_only`: of its records only those are
+    copied that were refused before. `companies` count the halves as they stand: of two maps over one table, the second
+    will find what the first has written by then.
     """
 
     table_map: str
@@ -47,6 +48,7 @@ class PlannedMap(msgspec.Struct, frozen=True, kw_only=True):
     needed_by: tuple[str, ...]
     sources: tuple[Half, ...]
     skip: bool
+    errors_only: bool
     companies: list[CompanyCounts]
 
 
@@ -129,9 +131,11 @@ class RunPlanner:
         newest: bool = False,
         companies: Sequence[str] | None = None,
         skip: Collection[str] = (),
+        errors_only: Collection[str] = (),
         related: bool = True,
     ) -> RunPlan:
-        """What running these maps would do. `states` are by map; maps named in `skip` run without initial sync.
+        """What running these maps would do. `states` are by map; maps named in `skip` run without initial sync, those
+        in `errors_only` copy what was refused before.
 
         `masters` names another master for single maps; `newest` lets the newest change decide conflicts. `related` adds
         the maps that their lookups need and that do not run. NotFound (table_map_not_found); Unavailable while a half
@@ -144,7 +148,7 @@ class RunPlanner:
         planned = []
         for place, name in enumerate(chosen, 1):
             sources = self._sources(name, (masters or {}).get(name, master))
-            counts = await self._count(name, sources[0], newest, companies, skip=name in skip)
+            counts = await self._count(name, sources[0], newest, companies, skip=name in skip or name in errors_only)
             planned.append(
                 PlannedMap(
                     table_map=name,
@@ -155,6 +159,7 @@ class RunPlanner:
                     needed_by=tuple(other for other in chosen if name in needs[other]),
                     sources=() if name in skip else sources,
                     skip=name in skip,
+                    errors_only=name in errors_only,
                     companies=counts,
                 )
             )

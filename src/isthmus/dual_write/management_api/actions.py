@@ -24,7 +24,8 @@ class Run(RunParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     table maps; `conflicts`: `newest` lets the record decide that was changed last. `companies` restrict the initial
     sync to these legal entities. `skip_initial_sync`: nothing is copied; `skip`: nothing of these table maps.
     `run_with_errors`: refused records don't keep a table map from going live. `errors_only`: only refused records are
-    copied; `refused` are the ids of some of them, by the half that refused them.
+    copied; `refused` are the ids of some of them, by the half that refused them. Table maps that are to go live without
+    having any are copied in full even so, like those named in `in_full`.
     """
 
     table_maps: list[str]
