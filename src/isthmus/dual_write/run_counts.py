@@ -22,7 +22,11 @@ from isthmus.store.pool import Pool
 
 
 class Written(msgspec.Struct):
-    """Records that would be written to one half; `refused` are those that have a value without counterpart."""
+    """Records that would be written to one half.
+
+    `refused` are those that have a value without counterpart. Rows that lookups name and that are nowhere are not
+    looked for: the run tells of them.
+    """
 
     insert: int = 0
     update: int = 0
