@@ -90,3 +90,36 @@ async def run(
     for connection in opened:
         connection.close()
     return Outcome(len(latencies) / elapsed, latencies, len(failed), failed[-1][:500] if failed else b"")
+
+
+async def run_at_rate(
+    host: str, port: int, requests: Iterator[bytes], *, rate: float, connections: int, until: Callable[[], bool]
+) -> Outcome:
+    """Send `rate` requests a second, whatever becomes of those before, until told to stop. A latency counts from the
+    moment at which the request was due."""
+    latencies: list[float] = []
+    failed: list[bytes] = []
+    idle: asyncio.Queue[Connection] = asyncio.Queue()
+    for _ in range(connections):
+        idle.put_nowait(await Connection.open(host, port))
+    began = time.perf_counter()
+
+    async def send(content: bytes, due: float) -> None:
+        connection = await idle.get()
+        status, body = await connection.send(content)
+        latencies.append((time.perf_counter() - due) * 1000)
+        idle.put_nowait(connection)
+        if status >= 300:
+            failed.append(body)
+
+    async with asyncio.TaskGroup() as sending:
+        for number, content in enumerate(requests):
+            due = began + number / rate
+            await asyncio.sleep(due - time.perf_counter())
+            if until():
+                break
+            sending.create_task(send(content, due))
+    elapsed = time.perf_counter() - began
+    while not idle.empty():
+        idle.get_nowait().close()
+    return Outcome(len(latencies) / elapsed, latencies, len(failed), failed[-1][:500] if failed else b"")
