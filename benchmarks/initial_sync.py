@@ -36,6 +36,7 @@ from isthmus.apps.principal import DUAL_WRITE
 from isthmus.config import CONTROL_DATABASE, DATAVERSE_DATABASE, FINOPS_DATABASE, Settings
 from isthmus.environments.databases import database_address
 from isthmus.environments.environment import Environment
+from isthmus.store.ddl import STORAGE
 from isthmus.store.embedded import EmbeddedPostgres
 
 COMPANY = "usmf"
@@ -173,7 +174,9 @@ async def make_floor(settings: Settings, file: Path) -> list[str]:
     )
     for schema in (FLOOR, *PEERS):
         await dataverse.execute(f"drop schema if exists {schema} cascade; create schema {schema}")
-        await dataverse.execute(f"create table {schema}.account (like dataverse.account including all)")
+        await dataverse.execute(
+            f"create table {schema}.account (like dataverse.account including all) with ({STORAGE})"
+        )
         for (definition,) in keys:
             own = definition.replace("REFERENCES dataverse.account(", f"REFERENCES {schema}.account(")
             await dataverse.execute(f"alter table {schema}.account add {own}")

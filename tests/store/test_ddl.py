@@ -130,6 +130,18 @@ async def test_a_changed_default_index_and_foreign_key_are_replaced(connection: 
     assert await apply(connection, SCHEMA, (group, member)) == []
 
 
+async def test_pages_keep_room_for_changed_rows(connection: asyncpg.Connection) -> None:
+    """Also in a table that was made before they did: its mark is another one."""
+    options = f"select reloptions from pg_class where oid = '{SCHEMA}.member'::regclass"
+    await apply(connection, SCHEMA, (GROUP, MEMBER))
+    made = await connection.fetchval(options)
+    assert [option.partition("=")[0] for option in made] == ["fillfactor"]
+    await connection.execute(f"alter table {SCHEMA}.member reset (fillfactor)")
+    await connection.execute(f"comment on table {SCHEMA}.member is 'isthmus before'")
+    await apply(connection, SCHEMA, (GROUP, MEMBER))
+    assert await connection.fetchval(options) == made
+
+
 async def test_a_missing_index_comes_back(connection: asyncpg.Connection) -> None:
     await apply(connection, SCHEMA, (GROUP,))
     await connection.execute(f"drop index {SCHEMA}.group_name_key")
