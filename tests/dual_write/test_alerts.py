@@ -181,6 +181,27 @@ async def test_what_is_older_than_the_interval_does_not_count(process: Process) 
     assert await process.watch.look() == 0
 
 
+async def test_errors_from_before_a_rule_was_added_or_changed_do_not_count(process: Process) -> None:
+    await process.errors(3)
+    made = await process.rules.create(rule(), "Ann")
+    assert await process.watch.look() == 0
+    await process.errors(2)
+    await process.rules.replace(made.id, rule(action="stop"), "Ann")
+    await process.errors(2)
+    assert await process.watch.look() == 0
+    await process.errors(1)
+    assert await process.watch.look() == 1
+    assert await process.fired() == [(CUSTOMERS, 3)]
+
+
+async def test_an_error_that_was_settled_within_the_interval_counts(process: Process) -> None:
+    await process.rules.create(rule(), "Ann")
+    await process.errors(3)
+    settled = [Entry(kind="retried", table_map=CUSTOMERS, message="Sent.", about=about) for about in (1, 2, 3)]
+    await process.activity.record(*settled)
+    assert await process.watch.look() == 1
+
+
 async def test_a_rule_keeps_quiet_until_its_interval_is_over(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alert_watch, "QUIET_INTERVAL", 0.0)
     await process.rules.create(rule(), "Ann")
@@ -225,8 +246,8 @@ async def test_a_rule_holds_at_once_in_every_process(new_process: NewProcess) ->
     here, there = await new_process(), await new_process()
     running = [asyncio.create_task(process.watch.run()) for process in (here, there)]
     try:
-        await there.errors(3)
         made = await here.rules.create(rule(), "Ann")
+        await there.errors(3)
         await _until(lambda: here.acted or there.acted)
         assert here.acted + there.acted == [(CUSTOMERS, "pause", "Refusals")]
         await here.rules.replace(made.id, rule(action="stop", table_maps=(VENDORS,)), "Ann")

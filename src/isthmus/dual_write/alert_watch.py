@@ -54,7 +54,8 @@ with watched as (
     from isthmus.alert_rule r where r.enabled
 ), counted as (
     select w.id, a.table_map, count(*) as errors, min(a.id) as first_entry, max(a.id) as last_entry
-    from watched w join isthmus.activity a on a.kind = any(w.error_types) and a.at > clock_timestamp() - w.span
+    from watched w join isthmus.activity a
+        on a.kind = any(w.error_types) and a.at > greatest(w.changed_at, clock_timestamp() - w.span)
     where w.table_maps = '{}' or a.table_map = any(w.table_maps)
     group by w.id, a.table_map
 ), fired as (

@@ -1,7 +1,8 @@
 """Alert rules: how many errors of which kinds, within which time, call for whom and stop what.
 
-A rule counts per table map. What has been written holds at once in every process: rules are read whenever errors are
-looked at (see alert_watch).
+A rule counts per table map, each error that happens after the rule was last written, also one that is settled
+meanwhile: how often something fails is what it watches. What has been written holds at once in every process: rules
+are read whenever errors are looked at (see alert_watch).
 """
 
 from __future__ import annotations
