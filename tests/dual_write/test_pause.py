@@ -361,6 +361,22 @@ async def test_queue_is_listed_filtered_retried_and_dismissed(pair: Pair) -> Non
         await pair.queue.dismiss("finops", ACCOUNTS, [changes[0].id], by="test", reason="wrong")
 
 
+async def test_queued_changes_are_retried_and_dismissed_all_or_none(pair: Pair) -> None:
+    recid = await pair.customer("Q40")
+    await pair.set("paused", ACCOUNTS)
+    for value in (1, 2):
+        await pair.limit(pair.finops, recid, value)
+    refused, waiting = [change.id for change in await pair.queued("finops")]
+    await pair.fail(refused)
+    unknown = waiting + 1000
+    with pytest.raises(NotFound, match=f"no refused change {waiting}, {unknown} in"):
+        await pair.queue.retry("finops", ACCOUNTS, [unknown, waiting, refused])
+    with pytest.raises(NotFound, match=f"no waiting or refused change {unknown} in"):
+        await pair.queue.dismiss("finops", ACCOUNTS, [refused, waiting, unknown], by="test", reason="wrong")
+    assert [change.status for change in await pair.queued("finops")] == ["failed", "waiting"]
+    assert await pair.queue.dismiss("finops", ACCOUNTS, [waiting, refused, refused], by="test", reason="wrong") == 2
+
+
 async def test_long_queue_raises_one_alarm(pair: Pair) -> None:
     recid = await pair.customer("Q17")
     await pair.set("paused", ACCOUNTS)

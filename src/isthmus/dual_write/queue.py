@@ -68,15 +68,22 @@ select table_map, count(*) filter (where status = 'waiting') as waiting,
 from isthmus.queued_change where status in ('waiting', 'failed') and ($1::text[] is null or table_map = any($1))
 group by table_map
 """
-_RETRY = """
-update isthmus.queued_change set status = 'waiting'
-where table_map = $1 and status = 'failed' and ($2::bigint[] is null or id = any($2))
+_ALL_OR_NONE = """
+with found as (
+    select id from isthmus.queued_change
+    where table_map = any($1) and status in ({statuses}) and ($2::bigint[] is null or id = any($2))
+    order by id for update
+), changed as (
+    update isthmus.queued_change q set {values} from found
+    where q.id = found.id and ($2::bigint[] is null or (select count(*) from found) = cardinality($2))
+)
+select id from found
 """
-_DISMISS = """
-update isthmus.queued_change
-set status = 'dismissed', dismissed_by = $3, dismissed_reason = $4, dismissed_at = clock_timestamp()
-where table_map = any($1) and status in ('waiting', 'failed') and ($2::bigint[] is null or id = any($2))
-"""
+_RETRY = _ALL_OR_NONE.format(statuses="'failed'", values="status = 'waiting'")
+_DISMISS = _ALL_OR_NONE.format(
+    statuses="'waiting', 'failed'",
+    values="status = 'dismissed', dismissed_by = $3, dismissed_reason = $4, dismissed_at = clock_timestamp()",
+)
 _NEWLY_LONG = """
 update isthmus.table_map_state s set queue_alarm_at = clock_timestamp()
 where queue_alarm_at is null and exists (
@@ -224,26 +231,31 @@ class Queue:
         return found
 
     async def retry(self, half: Half, table_map: str, ids: Collection[int] | None = None) -> int:
-        """Let refused changes wait for another attempt: these, or all; how many. NotFound when one is not refused."""
-        tag = await self._pools[half].execute(_RETRY, table_map, None if ids is None else sorted(set(ids)))
-        return _affected(tag, ids, table_map, "was refused")
+        """Let refused changes wait for another attempt: these, or all; how many. NotFound, and nothing is changed, when
+        one is not refused."""
+        wanted = None if ids is None else sorted(set(ids))
+        found = await fetch(self._pools[half], _RETRY, [table_map], wanted)
+        return _all_of(wanted, found, table_map, "refused")
 
     async def dismiss(self, half: Half, table_map: str, ids: Collection[int], *, by: str, reason: str) -> int:
-        """Give up changes that wait or were refused; they stay listed, with who and why. NotFound when one is gone."""
-        tag = await self._pools[half].execute(_DISMISS, [table_map], sorted(set(ids)), by, reason)
-        return _affected(tag, ids, table_map, "waits or was refused")
+        """Give up changes that wait or were refused; they stay listed, with who and why. NotFound, and nothing is
+        changed, when one is gone."""
+        wanted = sorted(set(ids))
+        found = await fetch(self._pools[half], _DISMISS, [table_map], wanted, by, reason)
+        return _all_of(wanted, found, table_map, "waiting or refused")
 
 
-def _affected(tag: str, ids: Collection[int] | None, table_map: str, what: str) -> int:
-    count = int(tag.rpartition(" ")[2])
-    if ids is not None and count < len(set(ids)):
+def _all_of(wanted: Sequence[int] | None, found: Sequence[Any], table_map: str, status: str) -> int:
+    """How many changes were found. NotFound when that is not all that were wanted."""
+    missing = sorted(set(wanted or ()) - {record["id"] for record in found})
+    if missing:
         raise NotFound(
-            f"Of {len(set(ids))} changes of table map '{table_map}' only {count} are such that {what}; the others were "
-            "applied or dismissed meanwhile. List the queue again.",
+            f"Table map '{table_map}' has no {status} change {', '.join(map(str, missing))} in this queue: applied or "
+            "dismissed meanwhile, or never there. Nothing was changed. List the queue again.",
             code="queued_change_not_found",
             table_map=table_map,
         )
-    return count
+    return len(found)
 
 
 def _counts(records: Iterable[Any]) -> dict[str, QueueCount]:
