@@ -167,6 +167,14 @@ async def test_a_cancelled_run_leaves_its_table_map_stopped(api: httpx.AsyncClie
     assert (await api.post(f"/table-maps/{quote(UNITS)}/compare")).json()["missing_in_dataverse"] == 0
 
 
+@pytest.mark.parametrize("path", ["/run", "/plan", f"/table-maps/{quote(UNITS)}/compare"])
+async def test_a_company_that_neither_half_has_is_refused(api: httpx.AsyncClient, path: str) -> None:
+    names = {} if path.endswith("compare") else {"table_maps": [UNITS], "skip_initial_sync": True}
+    refused = await api.post(path, json=names | {"companies": ["nosuch"]})
+    assert (refused.status_code, refused.json()["code"]) == (400, "company_not_found")
+    assert refused.json()["field"] == "companies" and "'nosuch'" in refused.json()["detail"]
+
+
 async def test_who_is_no_system_user_is_not_let_in(halves: Environment) -> None:
     stranger = msgspec.structs.replace(CALLER, object_id="99999999-2222-4333-8444-555555555555")
     async with client_of(halves, stranger) as client:

@@ -15,6 +15,7 @@ import msgspec
 
 from isthmus.apps.principal import Half
 from isthmus.dual_write.closer_look import Candidate, CloserLook, Difference, shown_key
+from isthmus.dual_write.companies import check_companies
 from isthmus.dual_write.comparison import Comparison
 from isthmus.dual_write.dependencies import check_known
 from isthmus.dual_write.leg import PARTNER, Leg
@@ -64,7 +65,8 @@ class Compare:
         self._legs = legs
 
     async def run(self, table_map: str, companies: Sequence[str] | None = None, limit: int = LIMIT) -> Report:
-        """Compare a table map, in these companies or in all. NotFound (table_map_not_found), Unavailable."""
+        """Compare a table map, in these companies or in all. NotFound (table_map_not_found), Rejected
+        (company_not_found), Unavailable."""
         report = Report(table_map=table_map, companies=None if companies is None else list(companies))
         async with aclosing(self.differences(report)) as differences:
             async for difference in differences:
@@ -75,6 +77,7 @@ class Compare:
     async def differences(self, report: Report) -> AsyncGenerator[Difference]:
         """All differences of the report's map and companies, one by one; fills in the report's counts meanwhile."""
         check_known([report.table_map], self._legs.catalog)
+        await check_companies(self._pools, self._legs.catalog, report.companies)
         comparison = self._comparison(report.table_map)
         legs = {half: self._legs.by_map[report.table_map, half] for half in HALVES if half in comparison.sends}
         tally = _Tally(report, legs)

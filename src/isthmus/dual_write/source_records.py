@@ -7,11 +7,11 @@ from uuid import UUID
 
 from isthmus.dataverse.app import DataverseApp
 from isthmus.dataverse.schema import sql_name
+from isthmus.dual_write.companies import companies
 from isthmus.dual_write.exchange import RowId
 from isthmus.dual_write.leg import Leg
 from isthmus.finops.app import FinopsApp
-from isthmus.finops.companies import FIELD, TABLE
-from isthmus.finops.data_sources import SCHEMA, fixed_conditions
+from isthmus.finops.data_sources import fixed_conditions
 from isthmus.metadata.map_path import COMPANY_CODE, COMPANY_TABLE
 from isthmus.query.quoting import quote_identifier
 from isthmus.store.connections import Connections
@@ -19,8 +19,6 @@ from isthmus.store.pool import fetch
 
 NO_COMPANY = ""
 """Stands for the company of records of tables that have none."""
-
-_FINOPS_COMPANIES = f"select lower({FIELD}) as code from {SCHEMA}.{TABLE.lower()} order by 1"  # noqa: S608  (constants)
 
 
 def row_id(leg: Leg, text: str) -> RowId:
@@ -39,17 +37,9 @@ class SourceRecords:
         """The parts that a leg is divided into: companies (lower case) of its source, those `wanted` if any are."""
         if not self._is_company_specific(leg):
             return [NO_COMPANY]
-        if leg.source == "finops":
-            rows = await fetch(self._finops.pool.origin, _FINOPS_COMPANIES)
-        else:
-            company = sql_name(self._dataverse.catalog.table(COMPANY_TABLE))
-            code = quote_identifier(COMPANY_CODE)
-            rows = await fetch(
-                self._dataverse.pool.origin,
-                f"select distinct lower({code}) as code from {company} where {code} is not null order by 1",  # noqa: S608
-            )
         chosen = None if wanted is None else {code.lower() for code in wanted}
-        return [row["code"] for row in rows if chosen is None or row["code"] in chosen]
+        known = await companies(self._pool(leg), leg.source, self._dataverse.catalog)
+        return [code for code in known if chosen is None or code in chosen]
 
     async def count(self, leg: Leg, company: str) -> int:
         """Number of records of a part, those among them that the table map's filter leaves out."""
