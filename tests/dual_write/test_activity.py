@@ -84,7 +84,7 @@ async def test_entries_are_found_by_each_condition_and_by_all_together(activity:
     assert await found(table_map=VENDORS) == [1]
     assert await found(kinds=("paused", "resumed")) == [3]
     assert await found(code="lookup_not_found") == [2]
-    assert await found(key="c2, usmf") == [1]
+    assert await found(key="c2, usmf") == await found(key="C2, USMF") == await found(key="c2\x1fusmf") == [1]
     assert await found(correlation_id="request-1") == [3, 0]
     assert await found(since=started) == [3, 2, 1, 0]
     assert await found(until=started) == []

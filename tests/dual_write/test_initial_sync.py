@@ -472,6 +472,11 @@ async def test_a_refused_record_is_given_up(empty: Side, new_database: NewDataba
         await run.bring("initializing", TERMS)
         await run.run(TERMS, master="finops")
         (terms,) = await run.all_refused()
+        key = terms.record_key or ""
+        assert key.endswith(f", {terms.company}")
+        for given in (key, key.upper(), key.replace(", ", "\x1f")):
+            assert await run.refused.list("dataverse", key=given) == [terms]
+        assert await run.refused.list("dataverse", key="another") == []
         with pytest.raises(NotFound, match="read the list again"):
             await run.refused.dismiss("dataverse", [terms.id, terms.id + 1])
         await run.refused.dismiss("dataverse", [terms.id])

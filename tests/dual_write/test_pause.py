@@ -155,7 +155,7 @@ async def test_changes_of_a_paused_map_wait_on_the_half_they_were_made_on(pair: 
     assert (there.operation, there.record_id, there.record_key, there.company) == (
         "upsert",
         str(recid),
-        f"q1\x1f{COMPANY}",
+        f"q1, {COMPANY}",
         COMPANY,
     )
     assert there.new_values == {"creditlimit"}
@@ -175,7 +175,7 @@ async def test_each_change_is_kept_as_the_record_was_then(pair: Pair) -> None:
     changes = await pair.queued("finops")
     assert [change.operation for change in changes] == ["upsert", "upsert", "upsert", "delete"]
     assert [Decimal(change.record.values["creditlimit"]) for change in changes] == [2, 3, 4, 4]
-    assert {change.record_key for change in changes} == {f"q2\x1f{COMPANY}"}
+    assert {change.record_key for change in changes} == {f"q2, {COMPANY}"}
     assert await pair.account("Q2") is not None
 
 
@@ -348,7 +348,9 @@ async def test_queue_is_listed_filtered_retried_and_dismissed(pair: Pair) -> Non
     changes = await pair.queued("finops")
     assert len(changes) == 4
     assert await pair.queued("finops", after=changes[1].id, limit=1) == [changes[2]]
-    assert await pair.queued("finops", key=f"q16\x1f{COMPANY}") == [changes[3]]
+    assert changes[3].record_key == changes[3].record.key == f"q16, {COMPANY}"
+    for key in (f"q16\x1f{COMPANY}", f"q16, {COMPANY}", f"Q16, {COMPANY.upper()}"):
+        assert await pair.queued("finops", key=key) == [changes[3]]
     await pair.fail(changes[0].id)
     counts = (await pair.queue.counts([ACCOUNTS]))["finops"][ACCOUNTS]
     assert (counts.waiting, counts.failed) == (3, 1)

@@ -17,6 +17,7 @@ from isthmus.apps.context import Context
 from isthmus.apps.principal import Half
 from isthmus.clock import now
 from isthmus.dual_write.activity_causes import cause_of
+from isthmus.dual_write.shown_key import shown_key
 from isthmus.errors import IsthmusError, NotFound, Rejected, Unavailable
 from isthmus.observe import log
 from isthmus.store.transaction import DRIVER_ERRORS
@@ -97,8 +98,8 @@ class Entry(msgspec.Struct, kw_only=True):
 class ActivityFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries: all conditions that are given hold. `since` is included, `until` is not.
 
-    `first` and `last` are ids, both included;
-    `key` is a record's integration key as shown, `open_only` leaves out errors that a later entry has settled.
+    `first` and `last` are ids, both included; `key` is a record's integration key as shown, in any letter case;
+    `open_only` leaves out errors that a later entry has settled.
     """
 
     table_map: str | None = None
@@ -315,12 +316,11 @@ def _bounded(limit: int) -> int:
 
 def _conditions(which: ActivityFilter, before: int | None) -> tuple[str, list[Any]]:
     """The WHERE clause of what was asked for, and its arguments."""
-    key = None if which.key is None else msgspec.json.encode([{"key": which.key}]).decode()
     asked: list[tuple[str, Any]] = [
         ("a.table_map = ${}", which.table_map),
         ("a.kind = any(${}::text[])", list(which.kinds) or None),
         ("a.code = ${}", which.code),
-        ("a.records @> ${}::jsonb", key),
+        ("a.records @> jsonb_build_array(jsonb_build_object('key', lower(${}::text)))", shown_key(which.key)),
         ("a.correlation_id = ${}", which.correlation_id),
         ("a.cause = ${}", which.cause),
         ("a.at >= ${}", which.since),

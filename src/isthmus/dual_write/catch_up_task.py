@@ -15,6 +15,7 @@ from isthmus.dual_write.backlog import CATCHING_UP, Queued
 from isthmus.dual_write.conflicts import Conflict
 from isthmus.dual_write.request_runner import Progress
 from isthmus.dual_write.requests import Request
+from isthmus.dual_write.shown_key import shown_key
 from isthmus.errors import IsthmusError
 from isthmus.store.connections import Connections
 
@@ -134,8 +135,3 @@ def result_entries(task: CatchUpTask) -> list[Entry]:
         )
         for name in task.table_maps
     ]
-
-
-def shown_key(key: str | None) -> str | None:
-    """An integration key as people read it."""
-    return None if key is None else key.replace("\x1f", ", ")

@@ -16,6 +16,7 @@ import msgspec
 from isthmus.apps.principal import Half
 from isthmus.dual_write.comparison import FAULT, Compared, Comparison
 from isthmus.dual_write.leg import PARTNER, Leg, Projected, Resolved
+from isthmus.dual_write.shown_key import shown_key
 from isthmus.store.pool import Pool
 
 RowId = int | UUID
@@ -180,11 +181,6 @@ class CloserLook:
                 directions.append((dataverse.backward[number], finops.backward[number]))
             if directions and not any(_same(sent, stands, one.by_name) for sent, stands in directions):
                 yield _different(one, number, finops, dataverse)
-
-
-def shown_key(key: str | None) -> str | None:
-    """An integration key as people read it."""
-    return None if key is None else key.replace("\x1f", ", ")
 
 
 def _different(one: Compared, number: int, finops: _Shown, dataverse: _Shown) -> DifferentValue:

@@ -14,13 +14,14 @@ from uuid import UUID
 import msgspec
 
 from isthmus.apps.principal import Half
-from isthmus.dual_write.closer_look import Candidate, CloserLook, Difference, shown_key
+from isthmus.dual_write.closer_look import Candidate, CloserLook, Difference
 from isthmus.dual_write.companies import check_companies
 from isthmus.dual_write.comparison import Comparison
 from isthmus.dual_write.dependencies import check_known
 from isthmus.dual_write.leg import PARTNER, Leg
 from isthmus.dual_write.leg_comparison import compile_comparison
 from isthmus.dual_write.legs import Legs
+from isthmus.dual_write.shown_key import shown_key
 from isthmus.dual_write.side_by_side import HALVES, Beside, Seen, SideBySide
 from isthmus.finops.data_sources import Compiled
 from isthmus.store.pool import Pool

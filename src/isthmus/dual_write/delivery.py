@@ -17,6 +17,7 @@ from isthmus.dual_write.fence import enter
 from isthmus.dual_write.leg import PARTNER, Leg, Projected, Resolved
 from isthmus.dual_write.no_counterpart import no_counterpart
 from isthmus.dual_write.payload import column_value, field_values
+from isthmus.dual_write.shown_key import shown_key
 from isthmus.dual_write.superseding import give_way, supersede
 from isthmus.errors import IsthmusError, Rejected
 
@@ -278,7 +279,7 @@ def _belongs(column: str, heads: Collection[str]) -> bool:
 
 
 def _shown(record: Projected) -> str:
-    return (record.key or str(record.id)).replace("\x1f", ", ")
+    return shown_key(record.key) or str(record.id)
 
 
 def _named(leg: Leg, records: Sequence[Projected]) -> list[dict[str, Any]]:
@@ -287,7 +288,7 @@ def _named(leg: Leg, records: Sequence[Projected]) -> list[dict[str, Any]]:
         {
             "half": leg.source,
             "id": str(record.id),
-            "key": _shown(record) if record.key else None,
+            "key": shown_key(record.key),
             "company": record.company,
         }
         for record in records

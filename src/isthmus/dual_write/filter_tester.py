@@ -17,6 +17,7 @@ from isthmus.dual_write.leg_sql import entity_rows, key_rows
 from isthmus.dual_write.leg_to_dataverse import key_from_finops
 from isthmus.dual_write.leg_to_finops import LookupJoins, company_code, key_from_dataverse
 from isthmus.dual_write.preview import named_record
+from isthmus.dual_write.shown_key import shown_key
 from isthmus.errors import NotFound
 from isthmus.finops.data_sources import Compiled
 from isthmus.finops.relations import relation as entity_relation
@@ -195,4 +196,4 @@ def _named(column: Any, text: str | None) -> str | None:
 
 
 def _shown(row: Any) -> Shown:
-    return Shown(row["id"], None if row["key"] is None else row["key"].replace("\x1f", ", "))
+    return Shown(row["id"], shown_key(row["key"]))

@@ -18,6 +18,7 @@ from isthmus.dual_write.leg import Leg, Projected, Resolved
 from isthmus.dual_write.leg_comparison import compile_comparison
 from isthmus.dual_write.leg_to_dataverse import compile_to_dataverse
 from isthmus.dual_write.leg_to_finops import compile_to_finops
+from isthmus.dual_write.shown_key import shown_key
 from isthmus.dual_write.validation import refuse_faults, validate
 from isthmus.errors import NotFound, Rejected
 from isthmus.finops.data_sources import Compiled
@@ -114,7 +115,7 @@ class Previewer:
             source=source,
             id=projected.id,
             company=projected.company,
-            key=None if projected.key is None else projected.key.replace("\x1f", ", "),
+            key=shown_key(projected.key),
             outcome=outcome,
             why=why,
             target=resolved.target,

@@ -17,6 +17,7 @@ from isthmus.apps.context import Context
 from isthmus.apps.principal import Half
 from isthmus.dual_write.exchange import RowId
 from isthmus.dual_write.leg import Leg, Projected
+from isthmus.dual_write.shown_key import IS_KEY, shown_key
 from isthmus.errors import NotFound
 from isthmus.store.connections import Connections
 from isthmus.store.pool import fetch
@@ -60,7 +61,8 @@ select r.id from json_to_recordset($2::json) r(id text, key text) where exists (
 """
 _LIST = f"""
 select {_COLUMNS} from isthmus.queued_change
-where table_map = $1 and status = any($2) and ($3::text is null or record_key = $3) and id > $4 order by id limit $5
+where table_map = $1 and status = any($2) and ($3::text is null or {IS_KEY.format("$3")}) and id > $4
+order by id limit $5
 """  # noqa: S608  (constants)
 _COUNT = """
 select table_map, count(*) filter (where status = 'waiting') as waiting,
@@ -212,8 +214,9 @@ class Queue:
         after: int = 0,
         limit: int = 100,
     ) -> list[QueuedChange]:
-        """Changes in the order they were made, beyond the id `after`; `key` is the canonical integration key."""
-        found = await fetch(self._pools[half], _LIST, table_map, sorted(statuses), key, after, limit)
+        """Changes in the order they were made, beyond the id `after`; `key` is the integration key as
+        shown, in any letter case."""
+        found = await fetch(self._pools[half], _LIST, table_map, sorted(statuses), shown_key(key), after, limit)
         return [_change_of(half, record) for record in found]
 
     async def counts(self, table_maps: Collection[str] | None = None) -> dict[Half, dict[str, QueueCount]]:
@@ -263,9 +266,15 @@ def _counts(records: Iterable[Any]) -> dict[str, QueueCount]:
 
 
 def _change_of(half: Half, record: Any) -> QueuedChange:
-    values = dict(record)
-    values["record"] = _RECORD.decode(values["record"])
+    values = {**record, "record_key": shown_key(record["record_key"])}
+    values["record"] = _record_of(record["record"])
     renamed, new_values = values["renamed_from"], values["new_values"]
-    values["renamed_from"] = None if renamed is None else _RECORD.decode(renamed)
+    values["renamed_from"] = None if renamed is None else _record_of(renamed)
     values["new_values"] = None if new_values is None else frozenset(new_values)
     return QueuedChange(half=half, **values)
+
+
+def _record_of(text: str) -> Projected:
+    record = _RECORD.decode(text)
+    record.key = shown_key(record.key)
+    return record

@@ -17,6 +17,7 @@ import asyncpg
 import msgspec
 
 from isthmus.apps.principal import Half
+from isthmus.dual_write.shown_key import IS_KEY, shown_key
 from isthmus.errors import NotFound
 from isthmus.store.connections import Connections
 from isthmus.store.pool import fetch
@@ -106,7 +107,8 @@ returning company
 """
 _LIST = f"""
 select {_COLUMNS} from isthmus.refused_record
-where ($1::text is null or table_map = $1) and ($2::text is null or code = $2) and ($3::text is null or record_key = $3)
+where ($1::text is null or table_map = $1) and ($2::text is null or code = $2)
+  and ($3::text is null or {IS_KEY.format("$3")})
   and ($4::uuid is null or request = $4) and ($5::text is null or company = $5) and id > $6 order by id limit $7
 """  # noqa: S608  (constants)
 _COUNT = """
@@ -217,10 +219,10 @@ class RefusedRecords:
         after: int = 0,
         limit: int = 100,
     ) -> list[RefusedRecord]:
-        """Records that this half refused, in the order of their ids, beyond the id `after`."""
-        rows = await fetch(
-            self._pools[half], _LIST, table_map, code, key, request, company, after, max(1, min(limit, PAGE))
-        )
+        """Records that this half refused, in the order of their ids, beyond the id `after`; `key` is their integration
+        key as shown, in any letter case."""
+        count = max(1, min(limit, PAGE))
+        rows = await fetch(self._pools[half], _LIST, table_map, code, shown_key(key), request, company, after, count)
         return [_record_of(half, row) for row in rows]
 
     async def counts(self, table_maps: Collection[str] | None = None) -> dict[str, int]:
@@ -252,7 +254,7 @@ class RefusedRecords:
 
 
 def _record_of(half: Half, row: asyncpg.Record) -> RefusedRecord:
-    values = dict(row)
+    values = {**row, "record_key": shown_key(row["record_key"])}
     if values["record"] is not None:
         values["record"] = msgspec.json.decode(values["record"])
     return RefusedRecord(half=half, **values)
@@ -265,7 +267,7 @@ def _cell(value: Any) -> str:
         return ", ".join(value)
     if isinstance(value, datetime):
         return value.isoformat()
-    text = str(value).replace("\x1f", ", ")
+    text = str(value)
     # A spreadsheet would run what begins like this as a formula.
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 

@@ -12,7 +12,6 @@ import msgspec
 from isthmus.apps.port import App
 from isthmus.apps.principal import Half
 from isthmus.dual_write.activity import ERROR_KINDS, ActivityFilter, ActivityLog
-from isthmus.dual_write.catch_up_task import shown_key
 from isthmus.dual_write.closer_look import Candidate, CloserLook
 from isthmus.dual_write.configuration_health import company_codes
 from isthmus.dual_write.delivery import HALF_NAMES
@@ -26,6 +25,7 @@ from isthmus.dual_write.legs import CurrentLegs, Legs
 from isthmus.dual_write.map_state import MapStates
 from isthmus.dual_write.queue import Queue
 from isthmus.dual_write.refused_records import RefusedRecords
+from isthmus.dual_write.shown_key import shown_key
 from isthmus.errors import NotFound
 from isthmus.finops.data_sources import Compiled, fixed_conditions
 from isthmus.store.pool import fetch
@@ -270,7 +270,7 @@ class Why:
             yield Condition(
                 name="initial_sync", outcome="note", message=f"An initial sync refused it: {refusal.message}"
             )
-        recent = ActivityFilter(table_map=leg.name, kinds=ERROR_KINDS, key=shown_key(record.key), open_only=True)
+        recent = ActivityFilter(table_map=leg.name, kinds=ERROR_KINDS, key=record.key, open_only=True)
         for entry in await self._activity.entries(recent, limit=1):
             when = f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"
             yield Condition(name="last_error", outcome="note", message=f"Last error, {when}: {entry.message}")
