@@ -72,6 +72,18 @@ async def test_unsaved_filter_is_tried(tester: FilterTester) -> None:
         await tester.matching(with_filters(finops="(("), "finops")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["primarycontactid/fullname eq 'x'", "contact_customer_accounts/any(o:o/fullname eq 'x')"],
+    ids=["path", "collection"],
+)
+async def test_a_filter_that_leads_to_another_table_is_refused(tester: FilterTester, text: str) -> None:
+    table_map = with_filters(dataverse=text)
+    for asked in (tester.matching(table_map, "dataverse"), tester.explain(table_map, "dataverse", "F1, usmf")):
+        with pytest.raises(Rejected, match="only 'account' itself can be asked about here"):
+            await asked
+
+
 async def test_each_condition_is_asked_of_the_record(environment: Environment, tester: FilterTester) -> None:
     text = '((CreditLimit > 50) && (CustomerGroupId == "20")) || (!(PartyType == "Organization"))'
     found = await tester.explain(with_filters(finops=text), "finops", "F1, usmf")

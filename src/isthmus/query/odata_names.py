@@ -64,7 +64,7 @@ class NameBinder:
         """Within it, `variable` stands for a member of the collection."""
         if len(self._scopes) > MAX_LAMBDA_DEPTH:
             raise Rejected(f"any and all are nested at most {MAX_LAMBDA_DEPTH} deep.", code="query_too_complex")
-        self._scopes.append(_Scope(variable, self._relations[collection.target]))
+        self._scopes.append(_Scope(variable, self._target(collection)))
         yield
         self._scopes.pop()
 
@@ -91,6 +91,7 @@ class NameBinder:
         collection = find_navigation(relation, names[-1]) if names else None
         if collection is None or not collection.many:
             raise mismatch(f"{'/'.join(node.names)} is no collection; {how} asks about the members of one.")
+        self._target(collection)
         return outer, through, collection
 
     def _start(self, node: PathSyntax) -> tuple[int, Relation, tuple[str, ...]]:
@@ -112,8 +113,22 @@ class NameBinder:
             if navigation.many:
                 raise mismatch(f"{name} has many members; ask about them with {name}/any(o:...).")
             navigations.append(navigation)
-            relation = self._relations[navigation.target]
+            relation = self._target(navigation)
         return tuple(navigations), relation
+
+    def _target(self, navigation: Navigation) -> Relation:
+        """Where a navigation property leads. Rejected where a query is asked of one relation alone, as map filters."""
+        relation = self._relations.get(navigation.target)
+        if relation is None:
+            asked = self._scopes[0].relation.name
+            raise Rejected(
+                f"'{navigation.name}' leads to '{navigation.target}', and only '{asked}' itself can be asked about "
+                "here: name one of its own properties.",
+                code="property_not_found",
+                property=navigation.name,
+                relation=asked,
+            )
+        return relation
 
 
 def _lookup_behind(relation: Relation, name: str) -> QueryColumn | None:
