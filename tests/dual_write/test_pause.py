@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,8 +24,11 @@ from isthmus.apps.principal import Half
 from isthmus.config import Settings
 from isthmus.dual_write.activity import ActivityFilter
 from isthmus.dual_write.fence import State
+from isthmus.dual_write.findings import HALVES_FIRST
+from isthmus.dual_write.leg import PARTNER
 from isthmus.dual_write.queue import QueuedChange
 from isthmus.environments.environment import Environment
+from isthmus.environments.management import _resend
 from isthmus.errors import NotFound, Rejected
 from isthmus.store import two_phase
 from isthmus.store.transaction import Transaction
@@ -407,6 +411,8 @@ async def test_map_that_may_pauses_itself_while_its_partner_is_away(pair: Pair) 
     assert await pair.limit_on_finops("Q18") == 5
     assert len(await pair.queued("finops")) == 1
     assert (await pair.states.read([ACCOUNTS]))[ACCOUNTS].reason == "partner_away"
+    (told,) = await pair.environment.activity.entries(ActivityFilter(table_map=ACCOUNTS, kinds=("paused",)), limit=1)
+    assert told.result == "done" and "whose partner does not answer" in told.message
     await pair.wires["dataverse"].mend()
     for _ in range(100):
         if (await pair.states.read([ACCOUNTS], half="dataverse"))[ACCOUNTS].state == "paused":
@@ -432,6 +438,14 @@ async def test_map_that_may_not_refuses_while_its_partner_is_away(pair: Pair, ha
     await pair.wires[half].mend()
     assert (await pair.account("Q19" + half))["creditlimit"] == 1
     assert await pair.limit_on_finops("Q19" + half) == 1
+    key = f"q19{half}, {COMPANY}"
+    activity = pair.environment.activity
+    (entry,) = await activity.entries(ActivityFilter(kinds=("half_away",), table_map=ACCOUNTS, key=key))
+    assert (entry.origin, entry.refused_by, entry.record_key) == (PARTNER[half], None, key)
+    assert f"{HALVES_FIRST[half]} is away" in entry.message
+    (outcome,) = await activity.retry([entry.id], "Ann", partial(_resend, pair.environment.dual_write.repair))
+    assert outcome.result == "done"
+    assert await activity.entries(ActivityFilter(kinds=("half_away",), key=key, open_only=True)) == []
 
 
 async def test_partner_lost_while_it_prepares_pauses_the_map_and_nothing_is_on_one_half_only(

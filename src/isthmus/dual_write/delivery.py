@@ -19,7 +19,7 @@ from isthmus.dual_write.no_counterpart import no_counterpart
 from isthmus.dual_write.payload import column_value, field_values
 from isthmus.dual_write.shown_key import shown_key
 from isthmus.dual_write.superseding import give_way, supersede
-from isthmus.errors import IsthmusError, Rejected
+from isthmus.errors import IsthmusError, Rejected, Unavailable
 
 HALF_NAMES = {"dataverse": "the Dataverse half", "finops": "the finance and operations half"}
 
@@ -177,7 +177,7 @@ class Delivery:
             code="lookup_not_found",
             table_map=leg.name,
             key=_shown(record),
-            records=_named(leg, [record]),
+            records=named_records(leg, [record]),
             field=column,
             half=leg.destination,
         )
@@ -193,7 +193,7 @@ class Delivery:
             code="lookup_not_found",
             table_map=leg.name,
             key=keys,
-            records=_named(leg, records),
+            records=named_records(leg, records),
             field=named[0],
             half=leg.source,
         )
@@ -268,6 +268,8 @@ class Delivery:
         before = len(self._target.changes)
         try:
             await self._app.execute(self._target, message)
+        except Unavailable:
+            raise  # who is away refuses nothing
         except IsthmusError as error:
             raise _refused(leg, rows, error) from error
         self.wrote = self.wrote or len(self._target.changes) > before
@@ -282,7 +284,7 @@ def _shown(record: Projected) -> str:
     return shown_key(record.key) or str(record.id)
 
 
-def _named(leg: Leg, records: Sequence[Projected]) -> list[dict[str, Any]]:
+def named_records(leg: Leg, records: Sequence[Projected]) -> list[dict[str, Any]]:
     """Which records an error is about, as the activity log keeps them."""
     return [
         {
@@ -302,7 +304,7 @@ def _no_counterpart(leg: Leg, record: Projected) -> Rejected:
         code=found.code,
         table_map=leg.name,
         key=_shown(record),
-        records=_named(leg, [record]),
+        records=named_records(leg, [record]),
         field=found.field,
         value=found.value,
         half=leg.source,
@@ -312,7 +314,7 @@ def _no_counterpart(leg: Leg, record: Projected) -> Rejected:
 def _refused(leg: Leg, rows: Sequence[tuple[Projected, Row]], error: IsthmusError) -> IsthmusError:
     """The partner's refusal, told to the caller in the partner's words with map and record added."""
     keys = "; ".join(_shown(record) for record, _ in rows[:3]) + ("; ..." if len(rows) > 3 else "")
-    records = _named(leg, [record for record, _ in rows])
+    records = named_records(leg, [record for record, _ in rows])
     details = {"half": leg.destination, "table_map": leg.name, "key": keys, "records": records, **error.details}
     return type(error)(
         f"{error.message} (Refused by {HALF_NAMES[leg.destination]}; table map '{leg.name}', record {keys}. "

@@ -103,14 +103,15 @@ class Exchange:
         is_marked = any(half == self.partner.half for half, _, _ in self._marked)
         return bool(self.partner.changes) or self.superseded or is_marked
 
-    def pausable(self) -> list[str]:
-        """The table maps that can pause themselves instead of having the save refused; none when one of them can't.
+    @property
+    def partner_is_away(self) -> bool:
+        """Whether it is the partner half, and not this one too, that was lost; nothing of the save stands then."""
+        is_lost = self._partner_lost or self.partner.transaction.state == "unknown"
+        return is_lost and self.origin.transaction.state == "open"
 
-        Nothing can while the origin's own outcome is open, or when it is not the partner that is away.
-        """
-        is_away = self._partner_lost or self.partner.transaction.state == "unknown"
-        if not is_away or self.origin.transaction.state != "open":
-            return []
+    def pausable(self) -> list[str]:
+        """The table maps that can pause themselves instead of having the save refused while the partner is away; none
+        when one of them can't."""
         may_pause = all(self.states[name] == "running" and name in self._pausing for name in self._needed)
         return sorted(self._needed) if may_pause else []
 

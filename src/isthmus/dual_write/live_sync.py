@@ -32,6 +32,7 @@ from isthmus.dual_write.leg import PARTNER, Leg, Projected
 from isthmus.dual_write.leg_rows import lock_roots_sql
 from isthmus.dual_write.legs import CurrentLegs, Legs
 from isthmus.dual_write.parents import complete_references, note_unkeyed, parents_without_key
+from isthmus.dual_write.partner_away import saves_refused
 from isthmus.dual_write.queueing import queue_deletes, queue_upserts
 from isthmus.errors import IsthmusError, Rejected, Unavailable
 from isthmus.store.crash_points import crash_point
@@ -105,7 +106,7 @@ class LiveSync:
         if exchange.generation is None:
             await self.enter(exchange, (leg.name for leg in legs))
             legs = _legs_of_message(exchange.legs, context, message)
-        async with self._partner_of(exchange, context):
+        async with self._partner_of(exchange, context, message):
             await exchange.enter(leg.name for leg in legs)
             await self._lock(exchange, context, message, legs)
 
@@ -140,7 +141,8 @@ class LiveSync:
         except RunAgain:
             raise
         except IsthmusError as error:
-            await self._refused(context, error)
+            if not exchange.partner_is_away:  # which has been told of
+                await self._refused(context, error)
             raise
         if exchange.has_partner_part:
             crash_point("after_partner_write")
@@ -179,20 +181,31 @@ class LiveSync:
         exchange.legs = legs
 
     @asynccontextmanager
-    async def _partner_of(self, exchange: Exchange, context: Context) -> AsyncIterator[None]:
+    async def _partner_of(
+        self, exchange: Exchange, context: Context, message: Message | None = None
+    ) -> AsyncIterator[None]:
         """When the partner half is away meanwhile, and the table maps of the save may pause themselves: run it again
-        after they have, so that its changes are queued."""
+        after they have, so that its changes are queued. Else it is refused, with what `message` is about, if any."""
         try:
             yield
         except Unavailable as error:
-            pausable = [] if context.is_partner else exchange.pausable()
-            if not pausable:
+            if context.is_partner or not exchange.partner_is_away:
                 raise
-            raise RunAgain(
-                f"{error.message} (The table maps of this save pause themselves.)",
-                code="partner_away",
-                first=partial(self._pause_alone, pausable, context.half),
-            ) from error
+            if pausable := exchange.pausable():
+                raise RunAgain(
+                    f"{error.message} (The table maps of this save pause themselves.)",
+                    code="partner_away",
+                    first=partial(self._pause_alone, pausable, context.half),
+                ) from error
+            touched = await self._touched(exchange, context, context.changes)
+            ids = {name: [*found.upserts, *found.deletes] for name, found in touched.items()}
+            if message is not None:
+                for leg in _legs_of_message(exchange.legs, context, message):
+                    ids.setdefault(leg.name, []).extend(row.id for row in message.rows if row.id is not None)
+            refused = await saves_refused(exchange, context, ids, error)
+            for each in refused:
+                await self._refused(context, each)
+            raise refused[0] from error
 
     async def settle(self, exchange: Exchange, half: Half) -> None:
         """Carry over what is new, `half` first, until both halves agree."""

@@ -98,8 +98,6 @@ def entry_of(change: StateChange) -> Entry:
 
 
 def _kind(change: StateChange) -> Kind:
-    if change.half is not None:
-        return "half_away"
     if change.after == "not_running":
         return "stopped"
     if change.after == "paused":
