@@ -146,6 +146,7 @@ async def test_refused_change_holds_its_record_back_and_nothing_else(site: Site)
     assert TERMS in refused.message
     assert [change.record.values["msdyn_description"] for change in await site.queued("finops")] == ["two"]
     assert [entry.code for entry in await site.entries("catch_up_error")] == ["lookup_not_found"]
+    assert await site.open("catch_up_error") == 1
     # Live now: other records cross at once, this one's changes go on behind each other.
     await site.group("62", "live")
     assert (await site.row("62"))["msdyn_description"] == "live"
@@ -155,8 +156,20 @@ async def test_refused_change_holds_its_record_back_and_nothing_else(site: Site)
     assert (await site.resume(TERMS)).state == "completed"
     await site.until_delivered("finops")
     assert site.descriptions("dataverse")[-3:] == ["one", "two", "three"]
+    assert await site.open("catch_up_error") == 0
     await site.describe(poisoned, "four")
     assert (await site.row("60"))["msdyn_description"] == "four"
+
+
+async def test_errors_of_an_initial_sync_are_open_until_their_records_are_carried(site: Site) -> None:
+    await site.dual_write.states.change([GROUPS, TERMS], "not_running", by="tester")
+    recid = await site.group("63", paymenttermid="N63")
+    assert (await site.run(GROUPS, master="finops")).code == "initial_sync_refused"
+    assert await site.open("initial_sync_error") == 1
+    await update(site.finops, "CustCustomerGroupEntity", {recid: {"paymenttermid": ""}})
+    assert (await site.run(GROUPS, master="finops", errors_only=True)).state == "completed"
+    assert await site.open("initial_sync_error") == 0
+    assert len(await site.entries("initial_sync_error")) == 1
 
 
 async def test_live_save_of_the_other_half_takes_the_newer_values_out_of_what_waits(site: Site) -> None:
@@ -216,7 +229,9 @@ async def test_batch_with_refused_changes_shrinks_until_only_they_stay(site: Sit
     )
     assert len(arrived) == 28
     site.unwelcome.clear()
+    before = await site.open("catch_up_error")
     await site.dual_write.queue.dismiss("finops", GROUPS, [refused[0].id], by="tester", reason="not needed")
+    assert before - await site.open("catch_up_error") == refused[0].attempts
     await site.dual_write.queue.retry("finops", GROUPS)
     await site.until_delivered("finops")
     assert await site.row("S17") is not None

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from tests.support.writing import create, update
 
 from isthmus.apps.context import Context
@@ -82,6 +83,10 @@ class Site:
         id_ = await self.dual_write.requests.submit("resume", table_maps or (GROUPS,), parameters, "tester")
         return await self.ended(id_)
 
+    async def run(self, table_map: str, **parameters: Any) -> Request:
+        """Run a stopped table map with an initial sync and wait until that has ended."""
+        return await self.ended(await self.dual_write.requests.submit("run", [table_map], parameters, "tester"))
+
     async def ended(self, id_: UUID) -> Request:
         async def has_ended() -> bool:
             return not (await self.dual_write.requests.get(id_)).is_open
@@ -107,6 +112,14 @@ class Site:
     async def entries(self, kind: str) -> list[Any]:
         """Entries of the activity log since the test began, newest first."""
         return await self.environment.activity.entries(ActivityFilter(kinds=(kind,), first=self.first_entry))
+
+    async def open(self, kind: str) -> int:
+        """How many of these errors since the test began nobody has settled; told alike by groups and by entries."""
+        which = ActivityFilter(kinds=(kind,), first=self.first_entry)
+        activity = self.environment.activity
+        count = sum(group.open for group in await activity.groups(which))
+        assert count == len(await activity.entries(msgspec.structs.replace(which, open_only=True)))
+        return count
 
     async def start_over(self) -> None:
         """As a test finds it: everything runs, nothing waits, nothing was sent."""

@@ -17,6 +17,7 @@ from isthmus.apps.context import Context
 from isthmus.apps.principal import Half
 from isthmus.clock import now
 from isthmus.dual_write.activity_causes import cause_of
+from isthmus.dual_write.open_errors import STANDS_FOR, OpenErrors, nobody_knows
 from isthmus.dual_write.shown_key import shown_key
 from isthmus.errors import IsthmusError, NotFound, Rejected, Unavailable
 from isthmus.observe import log
@@ -99,7 +100,7 @@ class ActivityFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries: all conditions that are given hold. `since` is included, `until` is not.
 
     `first` and `last` are ids, both included; `key` is a record's integration key as shown, in any letter case;
-    `open_only` leaves out errors that a later entry has settled.
+    `open_only` leaves out errors that are settled: by a later entry, or because what was refused is gone.
     """
 
     table_map: str | None = None
@@ -162,7 +163,8 @@ _RECORD = (
     f"insert into isthmus.activity ({_NAMES}) select {_NAMES} "  # noqa: S608  (constants)
     f"from json_to_recordset($1::json) as given({_TYPES}) returning id"
 )
-_SETTLED = "exists (select from isthmus.activity f where f.about = a.id and f.result = 'done')"
+_FOLLOWED_UP = "exists (select from isthmus.activity f where f.about = a.id and f.result = 'done')"
+_SETTLED = f"({_FOLLOWED_UP} or coalesce({STANDS_FOR} <> all(${{}}::text[]), false))"
 _LIST = "select to_json(a)::text from isthmus.activity a{where} order by a.id desc limit {limit}"
 _GROUPS = """
 select coalesce(json_agg(g order by g.count desc, g.newest desc), '[]')::text from (
@@ -183,11 +185,13 @@ select count(*) from gone
 class ActivityLog:
     """Kept in the control database, apart from both halves: a refused save leaves no other trace.
 
-    `noticed` is called after each entry that tells of an error, in the process that recorded it.
+    `noticed` is called after each entry that tells of an error, in the process that recorded it. `open_errors` tells
+    which refused changes and records still stand; without it all do.
     """
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, open_errors: OpenErrors = nobody_knows) -> None:
         self.pool = pool
+        self._open_errors = open_errors
         self.noticed: Callable[[], None] = lambda: None
 
     async def record(self, *entries: Entry) -> list[int]:
@@ -237,7 +241,7 @@ class ActivityLog:
         self, which: ActivityFilter = EVERYTHING, *, before: int | None = None, limit: int = 100
     ) -> list[Entry]:
         """Entries, newest first; the next page are those `before` the last id of this one."""
-        where, arguments = _conditions(which, before)
+        where, arguments = await self._conditions(which, before)
         sql = _LIST.format(where=where, limit=_bounded(limit))
         return [msgspec.json.decode(row[0], type=Entry) for row in await self.pool.fetch(sql, *arguments)]
 
@@ -252,13 +256,15 @@ class ActivityLog:
         """Entries by cause, the most frequent cause first; of errors only, unless `which` names kinds."""
         if not which.kinds:
             which = msgspec.structs.replace(which, kinds=ERROR_KINDS)
-        where, arguments = _conditions(which, None)
-        sql = _GROUPS.format(where=where, limit=_bounded(limit), settled=_SETTLED)
+        where, arguments = await self._conditions(which)
+        settled = _SETTLED.format(len(arguments) + 1)
+        arguments.append(await self._open_errors())
+        sql = _GROUPS.format(where=where, limit=_bounded(limit), settled=settled)
         return msgspec.json.decode(await self.pool.fetchval(sql, *arguments), type=list[Group])
 
     async def counts(self, which: ActivityFilter) -> dict[str, int]:
         """How many entries there are of each table map; maps without any are left out."""
-        where, arguments = _conditions(which, None)
+        where, arguments = await self._conditions(which)
         rows = await self.pool.fetch(_COUNTS.format(where=where), *arguments)
         return {row["table_map"]: row["entries"] for row in rows if row["table_map"] is not None}
 
@@ -297,6 +303,14 @@ class ActivityLog:
             outcome.result, outcome.code, outcome.message = "refused", error.code, error.message
         return outcome
 
+    async def _conditions(self, which: ActivityFilter, before: int | None = None) -> tuple[str, list[Any]]:
+        """The WHERE clause of what was asked for, and its arguments."""
+        parts, arguments = _conditions(which, before)
+        if which.open_only:
+            arguments.append(await self._open_errors())
+            parts.append(f"not {_SETTLED.format(len(arguments))}")
+        return f" where {' and '.join(parts)}" if parts else "", arguments
+
     async def purge(self, days: int) -> int:
         """Remove entries older than this many days, and say so in an entry; how many they were."""
         before = now() - timedelta(days=days)
@@ -314,8 +328,8 @@ def _bounded(limit: int) -> int:
     return max(1, min(int(limit), MOST_ENTRIES))
 
 
-def _conditions(which: ActivityFilter, before: int | None) -> tuple[str, list[Any]]:
-    """The WHERE clause of what was asked for, and its arguments."""
+def _conditions(which: ActivityFilter, before: int | None) -> tuple[list[str], list[Any]]:
+    """The conditions that an entry itself shows, and their arguments."""
     asked: list[tuple[str, Any]] = [
         ("a.table_map = ${}", which.table_map),
         ("a.kind = any(${}::text[])", list(which.kinds) or None),
@@ -332,9 +346,7 @@ def _conditions(which: ActivityFilter, before: int | None) -> tuple[str, list[An
     ]
     given = [(condition, value) for condition, value in asked if value is not None]
     parts = [condition.format(number) for number, (condition, _) in enumerate(given, 1)]
-    if which.open_only:
-        parts.append(f"not {_SETTLED}")
-    return f" where {' and '.join(parts)}" if parts else "", [value for _, value in given]
+    return parts, [value for _, value in given]
 
 
 def _known_names(entry: Entry) -> Collection[str]:

@@ -25,6 +25,7 @@ from isthmus.dual_write.initial_sync import InitialSync
 from isthmus.dual_write.legs import CurrentLegs
 from isthmus.dual_write.live_sync import LiveSync
 from isthmus.dual_write.map_state import MapStates
+from isthmus.dual_write.open_errors import open_errors
 from isthmus.dual_write.operations import Operations
 from isthmus.dual_write.queue import Queue
 from isthmus.dual_write.repair import Repair
@@ -125,7 +126,8 @@ class DualWrite:
         pools = {
             half: Connections(address, size=POOL_SIZE, settings=SESSION_SETTINGS) for half, address in addresses.items()
         }
-        dual_write = cls(settings, dataverse, finops, pools, ActivityLog(control), legs, link, resolve)
+        activity = ActivityLog(control, open_errors(pools))
+        dual_write = cls(settings, dataverse, finops, pools, activity, legs, link, resolve)
         await hold_what_does_not_fit(pool, dataverse.catalog, dual_write.states, dual_write.activity)
         return dual_write
 
