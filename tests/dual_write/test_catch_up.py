@@ -172,6 +172,19 @@ async def test_errors_of_an_initial_sync_are_open_until_their_records_are_carrie
     assert len(await site.entries("initial_sync_error")) == 1
 
 
+async def test_change_refused_for_a_missing_row_goes_on_when_an_initial_sync_has_brought_that(site: Site) -> None:
+    await site.pause(GROUPS)
+    await site.dual_write.states.change([TERMS], "not_running", by="tester")
+    await site.term("N64")
+    await site.group("64", "with terms", paymenttermid="N64")
+    assert (await site.resume(GROUPS)).state == "completed"
+    [refused] = await site.queued("finops", status="failed")
+    assert refused.code == "lookup_not_found"
+    assert (await site.run(TERMS, master="finops")).state == "completed"
+    await site.until_delivered("finops")
+    assert (await site.row("64"))["msdyn_paymenttermid"] is not None
+
+
 async def test_live_save_of_the_other_half_takes_the_newer_values_out_of_what_waits(site: Site) -> None:
     recid = await site.group("65", "start")
     id_ = (await site.row("65"))["msdyn_customergroupid"]

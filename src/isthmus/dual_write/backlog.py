@@ -16,6 +16,7 @@ from isthmus.dual_write.exchange import RowId
 from isthmus.dual_write.leg import Projected
 from isthmus.errors import IsthmusError
 from isthmus.store.connections import Connections
+from isthmus.store.pool import fetch
 from isthmus.store.transaction import Transaction
 
 SAVE_REACH = 10_000
@@ -217,6 +218,11 @@ async def free_dependents(half: Transaction, change: Queued) -> None:
 async def free_referring(half: Transaction, table_maps: Collection[str]) -> None:
     """The table maps that these look rows up in have caught up: what was refused for a missing row is tried again."""
     await half.run(_FREE_REFERRING, list(table_maps))
+
+
+async def free_referring_now(pool: Connections, table_maps: Collection[str]) -> None:
+    """The same in a transaction of its own: the rows have come by an initial sync."""
+    await fetch(pool, _FREE_REFERRING, list(table_maps))
 
 
 async def fail(pool: Connections, change: Queued, error: IsthmusError) -> None:

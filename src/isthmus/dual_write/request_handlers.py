@@ -9,15 +9,20 @@ from collections.abc import Collection, Mapping, Sequence, Set
 
 import msgspec
 
+from isthmus.apps.principal import Half
 from isthmus.dual_write.activity import ActivityLog, Entry
+from isthmus.dual_write.backlog import free_referring_now
 from isthmus.dual_write.catch_up import CatchUp
 from isthmus.dual_write.catch_up_watch import DELIVER, RESUME
+from isthmus.dual_write.dependencies import dependents
 from isthmus.dual_write.initial_sync import InitialSync, Summary
+from isthmus.dual_write.legs import CurrentLegs
 from isthmus.dual_write.map_state import MapStates, Queued
 from isthmus.dual_write.operations import PauseParameters, RunParameters, StopParameters
 from isthmus.dual_write.request_runner import Handler, Progress
 from isthmus.dual_write.requests import Request, Requests
 from isthmus.errors import Rejected, Retriable, Unavailable
+from isthmus.store.connections import Connections
 from isthmus.store.transaction import LOST
 
 
@@ -34,6 +39,8 @@ class RequestHandlers:
         initial_sync: InitialSync,
         catch_up: CatchUp,
         activity: ActivityLog,
+        pools: Mapping[Half, Connections],
+        legs: CurrentLegs,
         shipped: Collection[str],
     ) -> None:
         self._requests = requests
@@ -41,6 +48,8 @@ class RequestHandlers:
         self._initial_sync = initial_sync
         self._catch_up = catch_up
         self._activity = activity
+        self._pools = pools
+        self._legs = legs
         self._shipped = shipped
 
     def by_action(self) -> Mapping[str, Handler]:
@@ -100,7 +109,7 @@ class RequestHandlers:
         again = {name for name in live if parameters.errors_only and name not in parameters.in_full}
         left_out = {*skipped, *live} - again
         copied = [name for name in request.table_maps if name not in left_out]
-        await self._states.change(skipped, "running", by=by)
+        await self._go_live(skipped, by)
         if not copied:
             return
         try:
@@ -115,6 +124,17 @@ class RequestHandlers:
             raise
         await self._finish(request, copied, summary, live if not parameters.run_with_errors else {*copied})
 
+    async def _go_live(self, names: Collection[str], by: str) -> None:
+        """Queued changes that were refused for want of a row of these table maps are tried again: it may be there now.
+
+        They are freed first, so that a process that dies in between leaves nothing behind.
+        """
+        needing = dependents(self._legs.now.catalog)
+        referring = {other for name in names for other in needing.get(name, ())}
+        for pool in self._pools.values():
+            await free_referring_now(pool, referring)
+        await self._states.change(names, "running", by=by)
+
     async def _give_up(self, names: Sequence[str], by: str) -> None:
         states = await self._states.read(names)
         initializing = [name for name in names if states[name].state == "initializing"]
@@ -123,7 +143,7 @@ class RequestHandlers:
     async def _finish(self, request: Request, names: Sequence[str], summary: Summary, run_anyway: Set[str]) -> None:
         refused = {name: summary.refused.get(name, 0) for name in names}
         kept = [name for name in names if refused[name] and name not in run_anyway]
-        await self._states.change([name for name in names if name not in kept], "running", by=request.requested_by)
+        await self._go_live([name for name in names if name not in kept], request.requested_by)
         await self._give_up(kept, request.requested_by)
         await self._activity.record(*(_entry(request, name, summary, name in kept) for name in names))
         if kept:

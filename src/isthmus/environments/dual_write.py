@@ -104,7 +104,14 @@ class DualWrite:
         )
         initial_sync = InitialSync(dataverse, finops, legs, delivery)
         handlers = RequestHandlers(
-            self.requests, self.states, initial_sync, self.catch_up, activity, dataverse.catalog.table_maps
+            self.requests,
+            self.states,
+            initial_sync,
+            self.catch_up,
+            activity,
+            pools,
+            legs,
+            dataverse.catalog.table_maps,
         )
         self.handlers: dict[str, Handler] = {**handlers.by_action(), DELIVER: self.catch_up.deliver}
 
