@@ -16,6 +16,7 @@ import msgspec
 
 from isthmus.errors import Unavailable
 from isthmus.observe import log
+from isthmus.store.connections import Connections
 from isthmus.store.transaction import DRIVER_ERRORS, NO_CONNECTION
 
 FENCE = "insert into isthmus.decision (gid, outcome) values ($1, 'aborted') on conflict (gid) do nothing"
@@ -49,7 +50,7 @@ class InDoubt(msgspec.Struct, frozen=True):
 class Recovery:
     """Resolves prepared transactions of one link between databases, given by half."""
 
-    def __init__(self, pools: Mapping[str, asyncpg.Pool], link: str, *, age: float = AGE) -> None:
+    def __init__(self, pools: Mapping[str, Connections], link: str, *, age: float = AGE) -> None:
         self._pools = pools
         self._prefix = f"isth:{link}:"
         self._age = age
@@ -103,7 +104,7 @@ class Recovery:
             await asyncio.sleep(INTERVAL)
 
 
-async def _finish(pool: asyncpg.Pool, gid: str, outcome: str) -> None:
+async def _finish(pool: Connections, gid: str, outcome: str) -> None:
     """Carry a decision out. Absent means somebody else has; busy means somebody else is about to."""
     verb = "commit" if outcome == "committed" else "rollback"
     try:
