@@ -67,7 +67,10 @@ class Environment:
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
-        """Connect to the databases, build both halves and start recovery and the tasks of dual-write."""
+        """Connect to the control database, build both halves and start recovery and the tasks of dual-write.
+
+        The databases of the halves may be away: what needs them says so until they are back.
+        """
         environment = await cls.connect(settings)
         environment.start_recovery()
         environment.dual_write.start(_end_process)
@@ -78,7 +81,7 @@ class Environment:
 
     @classmethod
     async def connect(cls, settings: Settings) -> Self:
-        """Connect to the databases and build both halves, to look at them: nothing runs that nobody asks for."""
+        """As `open`, to look at both halves: nothing runs that nobody asks for."""
         catalog = solutions.catalog()
         addresses: dict[Half, str] = {
             "dataverse": database_address(settings, "dataverse"),
