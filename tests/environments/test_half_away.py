@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ import pytest
 from tests.conftest import NewDatabase
 from tests.support.callers import CALLER
 from tests.support.cuttable import Cuttable
+from tests.support.watching import Watching
 from tests.support.writing import call, create
 
-from isthmus.apps.principal import Principal
+from isthmus.apps.principal import Half, Principal
 from isthmus.config import Settings
+from isthmus.dual_write.activity import ActivityFilter
+from isthmus.dual_write.alert_watch import act_by
+from isthmus.dual_write.leg import PARTNER
 from isthmus.dual_write.map_state import MapStates
+from isthmus.dual_write.state_watch import StateWatch
 from isthmus.environments import dual_write
 from isthmus.environments.environment import Environment
 from isthmus.ids import new_gid
@@ -26,6 +32,8 @@ from isthmus.metadata.table_map import FieldMapping, Transform
 
 GROUPS = "msdyn_customergroups - Customer groups"
 TERMS = "msdyn_paymentterms - Terms of payment"
+numbers = count(1)
+
 GROUP = "/data/CustomerGroups(dataAreaId='away',CustomerGroupId='{}')?cross-company=true"
 
 
@@ -169,6 +177,81 @@ async def test_schemas_are_checked_once_both_halves_are_there(site: Site, monkey
         await states.change([TERMS], "running", by="test")
         await environment.dual_write._watch.look()
         assert not await is_held()
+
+
+@pytest.mark.parametrize("away", ["dataverse", "finops"])
+async def test_table_maps_are_shown_and_paused_while_a_half_is_away(site: Site, away: Half) -> None:
+    there = PARTNER[away]
+    async with site.process() as environment:
+        states = environment.dual_write.states
+        stream = Watching(environment)
+        await stream.until(lambda events: len(events) > 100)
+        await site.wires[away].cut()
+        await stream.until(lambda events: any(one["data"].get("halves_away") == [away] for one in events))
+        status, listed = await call_management(environment, "GET", "/table-maps")
+        assert (status, {tuple(one["halves_away"]) for one in listed}) == (200, {(away,)})
+        assert {one["state"] for one in listed} == {"running"}
+        path = f"/table-maps/{TERMS}"
+        assert (await call_management(environment, "GET", path))[1]["summary"]["state"] == "running"
+        assert (await call_management(environment, "GET", "/graph"))[0] == 200
+        status, request = await call_management(environment, "POST", "/pause", {"table_maps": [TERMS]})
+        assert status == 202
+
+        async def has_ended() -> bool:
+            return (await call_management(environment, "GET", f"/requests/{request['id']}"))[1]["state"] == "completed"
+
+        await eventually(has_ended)
+        status = await save_term(environment, there)
+        assert status == 204
+        shown = (await call_management(environment, "GET", path))[1]["summary"]
+        assert (shown["state"], shown["reason"], shown["waiting"]) == ("paused", "manual", 1)
+        await stream.until(lambda events: any(one["data"].get("reason") == "manual" for one in events))
+        await site.wires[away].mend()
+
+        async def agree() -> bool:
+            found = [(await states.read([TERMS], half))[TERMS] for half in (there, away)]
+            return [(one.state, one.reason) for one in found] == [("paused", "manual")] * 2
+
+        await eventually(agree)
+        assert await states.reconcile(by="test") == [], "what somebody paused doesn't resume by itself"
+        await stream.leave()
+        entries = await environment.activity.entries(ActivityFilter(table_map=TERMS))
+        assert [entry.kind for entry in entries][:2] == ["paused", "paused"]
+        await states.change([TERMS], "running", by="test", queued="discard")
+
+
+async def save_term(environment: Environment, half: Half) -> int:
+    """Change the term by way of a half; the status answered."""
+    new = f"Saved {next(numbers)}"
+    if half == "finops":
+        path = "/data/PaymentTerms(dataAreaId='away',Name='30')?cross-company=true"
+        status, _ = await call(environment.finops, "PATCH", path, {"Description": new})
+    else:
+        path = f"/api/data/v9.2/msdyn_paymentterms({await term_id(environment)})"
+        status, _ = await call(environment.dataverse, "PATCH", path, {"msdyn_description": new})
+    return status
+
+
+async def test_who_paused_a_map_decides_over_the_half_that_paused_itself(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_away(self: StateWatch) -> None:
+        pass
+
+    monkeypatch.setattr(StateWatch, "look", look_away)
+    async with site.process() as environment:
+        states = environment.dual_write.states
+        sides: list[tuple[Half, Half]] = [("dataverse", "finops"), ("finops", "dataverse")]
+        for by_hand, by_itself in sides:
+            await states.change([TERMS], "running", by="test")
+            await site.wires[by_itself].cut()
+            await act_by(states)(TERMS, "pause", "Errors")
+            await site.wires[by_itself].mend()
+            await states.pause_alone([TERMS], by_itself, by="isthmus")
+            assert await states.reconcile(by="test") == []
+            found = [(await states.read([TERMS], half))[TERMS] for half in (by_hand, by_itself)]
+            assert [one.reason for one in found] == ["alert:Errors"] * 2
+        await states.change([TERMS], "running", by="test")
 
 
 async def test_who_was_admitted_before_is_while_dataverse_is_away(site: Site) -> None:

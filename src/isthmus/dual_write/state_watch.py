@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from isthmus.clock import monotonic
 from isthmus.dual_write.activity import ActivityLog, Entry, Kind
 from isthmus.dual_write.legs import CurrentLegs
-from isthmus.dual_write.map_state import MapStates
+from isthmus.dual_write.map_state import PARTNER_AWAY, MapStates
 from isthmus.dual_write.queue import Queue
 from isthmus.dual_write.state_rows import StateChange, words
 from isthmus.errors import IsthmusError, Retriable, Unavailable
@@ -110,7 +110,7 @@ def entry_of(change: StateChange) -> Entry:
 
 
 def _kind(change: StateChange) -> Kind:
-    if change.half is not None:
+    if change.half is not None and change.reason == PARTNER_AWAY:
         return "half_away"
     if change.after == "not_running":
         return "stopped"
