@@ -45,6 +45,13 @@ class Doctor:
         finally:
             await connection.close()
 
+    async def value(self, kind: str, sql: str) -> str:
+        connection = await asyncpg.connect(self.addresses[kind])
+        try:
+            return str(await connection.fetchval(sql))
+        finally:
+            await connection.close()
+
 
 @pytest.fixture
 async def doctor(
@@ -110,8 +117,24 @@ async def test_a_database_of_an_earlier_version_is_named(doctor: Doctor, kind: s
     assert f"100: the {kind} database is of an earlier version" in done.stderr
 
 
-async def test_a_database_that_does_not_answer(doctor: Doctor) -> None:
+async def test_a_half_that_does_not_answer_is_a_finding(doctor: Doctor) -> None:
+    gid = "isth:" + await doctor.value("control", "select value from isthmus.setting where name = 'link'")
+    gid += ":finops:1"
+    await doctor.execute("dataverse", f"begin; create table left_behind (); prepare transaction '{gid}'")
     doctor.addresses["finops"] += "_gone"
+    done = await doctor("--map", GROUPS, "--record", "g1, nowhere", "--json")
+    await doctor.execute("dataverse", f"rollback prepared '{gid}'")
+    assert (done.returncode, done.stderr) == (exit_codes.FAILED, "")
+    report = json.loads(done.stdout)
+    (away,) = [finding for finding in report["findings"] if finding["level"] == "error"]
+    assert (away["code"], away["half"]) == ("half_away", "finops")
+    assert "1000" in {finding["code"] for finding in report["findings"]}
+    assert [(doubt["gid"], doubt["decision"]) for doubt in report["in_doubt"]] == [(gid, "unknown")]
+    assert (report["max_prepared_transactions"].keys(), report["record"]) == ({"dataverse"}, None)
+
+
+async def test_a_control_database_that_does_not_answer(doctor: Doctor) -> None:
+    doctor.addresses["control"] += "_gone"
     done = await doctor()
     assert done.returncode == exit_codes.FAILED
     assert "A database does not answer" in done.stderr and "Traceback" not in done.stderr

@@ -295,7 +295,7 @@ async def test_what_is_wrong_with_the_configuration_is_found(
     assert await configuration(environment) == {}
 
 
-async def test_a_half_that_is_away_is_told_and_nothing_else(environment: Environment) -> None:
+async def test_a_half_that_is_away_is_told_and_what_the_other_one_knows(environment: Environment) -> None:
     name = await half(environment, "dataverse").fetchval("select current_database()")
     database = environment.control
     async with broken(
@@ -306,6 +306,14 @@ async def test_a_half_that_is_away_is_told_and_nothing_else(environment: Environ
         await database.fetch("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name)
         (found,) = await environment.dual_write.health.configuration()
         assert (found.code, found.half, found.level) == ("half_away", "dataverse", "error")
+        assert "1000" in {finding.code for finding in await environment.dual_write.health.table_maps([GROUPS])}
+        async with broken(
+            half(environment, "finops"),
+            "update isthmus.link set half = 'dataverse'",
+            "update isthmus.link set half = 'finops'",
+        ):
+            codes = [finding.code for finding in await environment.dual_write.health.configuration()]
+            assert codes == ["half_away", "DWFOEV1001"]
     assert await configuration(environment) == {}
 
 

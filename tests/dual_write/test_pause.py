@@ -9,8 +9,10 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
+import asyncpg
 import pytest
 from tests.support.callers import CALLER
 from tests.support.cuttable import Cuttable
@@ -100,6 +102,16 @@ class Pair:
                 state,
                 reason,
             )
+
+    async def close(self, half: Half, *, is_open: bool = False) -> None:
+        """Have the server let nobody into the database of a half; `is_open`: let us in again."""
+        address = urlsplit(self.wires[half].server_dsn)
+        connection = await asyncpg.connect(urlunsplit(address._replace(path="/postgres")))
+        name = address.path.removeprefix("/")
+        await connection.execute(f'alter database "{name}" allow_connections {is_open}')
+        if not is_open:
+            await connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name)
+        await connection.close()
 
     async def fail(self, *ids: int) -> None:
         """Have changes in the queue of F&O stand as refused."""
@@ -399,6 +411,27 @@ async def test_long_queue_raises_one_alarm(pair: Pair) -> None:
     for value in range(5):
         await pair.limit(pair.finops, recid, value + 10)
     assert list(await pair.queue.newly_long(3)) == [("finops", ACCOUNTS)], "short in between"
+
+
+async def test_database_that_lets_nobody_in_is_away(pair: Pair) -> None:
+    """Its server answers; everything that runs in the background goes on."""
+    await pair.customer("Q18C", creditlimit=Decimal(1))
+    await pair.states.set_pauses_itself([ACCOUNTS], True)
+    await pair.close("dataverse")
+    try:
+        path = f"/data/CustomersV3(dataAreaId='{COMPANY}',CustomerAccount='Q18C')?cross-company=true"
+        status, _ = await call(pair.environment.finops, "PATCH", path, {"CreditLimit": 5})
+        assert status == 204
+        assert len(await pair.queued("finops")) == 1
+        assert await pair.environment.recovery.run_once() == 0
+        assert not await pair.environment.ready()
+        await asyncio.sleep(1.5)
+    finally:
+        await pair.close("dataverse", is_open=True)
+    environment = pair.environment
+    assert environment._recovering is not None
+    assert not [task for task in (environment._recovering, *environment.dual_write._tasks) if task.done()]
+    assert await pair.states.reconcile(by="test") == [ACCOUNTS]
 
 
 async def test_map_that_may_pauses_itself_while_its_partner_is_away(pair: Pair) -> None:

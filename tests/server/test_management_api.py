@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import httpx
 import msgspec
 import pytest
 from tests.support.callers import CALLER
+from tests.support.watching import Watching
 from tests.support.writing import create
 
 from isthmus.dual_write.activity import Entry
@@ -312,64 +313,6 @@ async def test_alert_rules_are_kept(api: httpx.AsyncClient) -> None:
 
 
 LONG_AGO = "update isthmus.table_map_state set since = since - interval '1 hour' where table_map = $1"
-
-
-class Watching:
-    """A client of the stream, at the level of ASGI: it reads while the answer goes on."""
-
-    def __init__(self, environment: Environment, **headers: str) -> None:
-        self.draining = asyncio.Event()
-        self._left = asyncio.Event()
-        self._received = b""
-        self._more = asyncio.Event()
-        self.status = 0
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "GET",
-            "path": f"{ROOT}/stream",
-            "raw_path": f"{ROOT}/stream".encode(),
-            "query_string": b"",
-            "scheme": "http",
-            "server": ("test", 80),
-            "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
-            "isthmus.principal": CALLER,
-            "isthmus.draining": self.draining,
-        }
-        self.task = asyncio.create_task(environment.management(scope, self._receive, self._send))
-
-    async def _receive(self) -> dict[str, Any]:
-        await self._left.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Any) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        else:
-            self._received += message.get("body", b"")
-            self._more.set()
-
-    async def until(self, wanted: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
-        """The events so far, once they are as wanted."""
-        async with asyncio.timeout(20):
-            while not wanted(self.events):
-                self._more.clear()
-                await self._more.wait()
-        return self.events
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        found = []
-        for block in self._received.decode().split("\n\n")[:-1]:
-            fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
-            if "data" in fields:
-                found.append({"id": fields["id"], "event": fields["event"], "data": json.loads(fields["data"])})
-        return found
-
-    async def leave(self) -> None:
-        self._left.set()
-        await asyncio.wait_for(self.task, 5)
 
 
 def states(events: list[dict[str, Any]], name: str) -> list[str]:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from tests.conftest import NewDatabase
 
+from isthmus.errors import Unavailable
 from isthmus.store import connections as module
 from isthmus.store.connections import Connections
+from isthmus.store.pool import fetch
+from isthmus.store.transaction import Transaction
 
 
 @pytest.fixture
@@ -122,3 +128,35 @@ async def test_what_the_driver_says_about_a_statement_is_passed_on(two: Connecti
         await two.fetch("select * from nowhere")
     assert await two.fetchrow("select 1, 2") == (1, 2)
     assert await two.execute("select 1") == "SELECT 1"
+
+
+@pytest.mark.parametrize("refusal", ["closed", "missing", "full", "unknown user", "not listening"])
+async def test_every_refusal_to_let_us_in_is_a_connection_that_failed(
+    new_database: NewDatabase, refusal: str, tmp_path: Path
+) -> None:
+    """Whatever the server says: a statement that can't be sent says nothing about the statement."""
+    dsn = await new_database()
+    address = urlsplit(dsn)
+    name = address.path.removeprefix("/")
+    other = {
+        "missing": address._replace(path=f"/{name}_gone"),
+        "unknown user": address._replace(netloc="nobody:x@"),
+        "full": address._replace(netloc="crowded:crowded@"),
+        "not listening": address._replace(query=f"host={quote(str(tmp_path), safe='')}"),
+    }.get(refusal, address)
+    server = await asyncpg.connect(urlunsplit(address._replace(path="/postgres")))
+    connections = Connections(urlunsplit(other), size=1, settings={})
+    try:
+        if refusal == "closed":
+            await server.execute(f'alter database "{name}" allow_connections false')
+        if refusal == "full":
+            await server.execute("create role crowded login password 'crowded' connection limit 0")
+        with pytest.raises(ConnectionError, match=r"."):
+            await connections.fetchval("select 1")
+        with pytest.raises(Unavailable):
+            await Transaction(connections).begin()
+        with pytest.raises(Unavailable):
+            await fetch(connections, "select 1")
+    finally:
+        await server.execute("drop role if exists crowded")
+        await server.close()

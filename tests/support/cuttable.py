@@ -14,6 +14,7 @@ class Cuttable:
     """Passes bytes on from a socket of its own to that of the database server."""
 
     def __init__(self, dsn: str, folder: Path) -> None:
+        self.server_dsn = dsn
         address = urlsplit(dsn)
         self._server_socket = str(Path(unquote(parse_qs(address.query)["host"][0])) / PORT_SUFFIX)
         self._own_socket = str(folder / PORT_SUFFIX)

@@ -12,6 +12,7 @@ from isthmus.apps.again import run_again
 from isthmus.apps.change import Operation
 from isthmus.apps.message import Message, Row
 from isthmus.apps.port import App
+from isthmus.apps.principal import Principal
 
 
 async def create(app: App, table: str, *rows: dict[str, Any]) -> list[Any]:
@@ -40,8 +41,8 @@ async def _write(app: App, operation: Operation, table: str, rows: list[Row]) ->
     return await run_again(write)
 
 
-async def call(root: Any, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """One request to an OData root, without a socket: status and decoded JSON."""
+async def call(root: Any, method: str, path: str, body: Any = None, principal: Principal = CALLER) -> tuple[int, Any]:
+    """One request to an app, without a socket: status and decoded JSON."""
     received = [{"type": "http.request", "body": b"" if body is None else msgspec.json.encode(body)}]
     sent: list[Any] = []
 
@@ -60,7 +61,7 @@ async def call(root: Any, method: str, path: str, body: Any = None) -> tuple[int
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
-        "isthmus.principal": CALLER,
+        "isthmus.principal": principal,
     }
     await root(scope, receive, send)
     return sent[0]["status"], msgspec.json.decode(sent[1]["body"]) if sent[1]["body"] else None

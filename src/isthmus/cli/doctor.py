@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WILL = {
     "committed": "will be committed: the decision stands on the origin",
     "aborted": "will be rolled back: recovery has fenced it",
+    "unknown": "its origin does not answer: will be settled when it does",
     None: "no decision yet: will be fenced and rolled back, unless its coordinator commits first",
 }
 STYLES = {"error": "red", "warning": "yellow", "info": "dim"}

@@ -71,7 +71,8 @@ class DataverseApp:
 
     @classmethod
     async def open(cls, dsn: str, catalog: Catalog, *, size: int = 20) -> Self:
-        """Connect to a migrated and seeded database; `size` connections in each pool at most."""
+        """The half on a migrated and seeded database, which may be away at the moment; `size` connections in each pool
+        at most."""
         return cls(await Pool.open(dsn, size=size, name="isthmus dataverse"), catalog)
 
     async def close(self) -> None:

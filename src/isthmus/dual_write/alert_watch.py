@@ -100,12 +100,12 @@ Act = Callable[[str, Action, str], Awaitable[None]]
 
 
 def act_by(states: MapStates) -> Act:
-    """Carries actions out by changing the state of table maps on both halves."""
+    """Carries actions out by changing the state of table maps."""
 
     async def act(table_map: str, action: Action, rule: str) -> None:
         by = f"alert rule {rule}"
         if action == "pause":
-            await states.change([table_map], "paused", by=by, reason=f"alert:{rule}")
+            await states.pause([table_map], by=by, reason=f"alert:{rule}")
         elif action == "stop":
             await states.change([table_map], "not_running", by=by)
 

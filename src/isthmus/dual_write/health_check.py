@@ -36,7 +36,7 @@ HALVES: tuple[Half, ...] = ("finops", "dataverse")
 
 
 class _Standing(msgspec.Struct, frozen=True):
-    """What stands of the table maps on both halves and in the activity log."""
+    """What stands of the table maps on the halves that are there and in the activity log."""
 
     states: dict[Half, dict[str, TableMapState]]
     queued: dict[Half, dict[str, QueueCount]]
@@ -66,17 +66,16 @@ class HealthCheck:
         self._refused = RefusedRecords(pools)
 
     async def configuration(self) -> list[Finding]:
-        """What is wrong with the configuration as a whole; of a half that is away, that it is."""
-        away = [finding for half in HALVES if (finding := await self._away(half)) is not None]
-        if away:
-            return away
+        """What is wrong with the configuration as a whole; of a half that is away, only that it is."""
+        away = {half: finding for half in HALVES if (finding := await self._away(half)) is not None}
         catalog = (await self._legs.refresh()).catalog
-        return [finding async for finding in check_configuration(self._pools, self._link, catalog)]
+        there = {half: pool for half, pool in self._pools.items() if half not in away}
+        return [*away.values(), *[finding async for finding in check_configuration(there, self._link, catalog)]]
 
     async def table_maps(self, names: Collection[str] | None = None) -> list[Finding]:
         """Findings about these table maps, or about all, each map's most serious first.
 
-        NotFound (`table_map_not_found`); Unavailable while a half is away.
+        NotFound (`table_map_not_found`). While a half is away, what the other one knows of them.
         """
         legs = await self._legs.refresh()
         check_known(names or (), legs.catalog)
@@ -110,17 +109,18 @@ class HealthCheck:
 
     async def _standing(self) -> _Standing:
         saves = ActivityFilter(kinds=("live_sync_error",), since=now() - RECENT, open_only=True)
+        away = [half for half in HALVES if await self._away(half) is not None]
         return _Standing(
-            states={half: await self._states.read(half=half) for half in HALVES},
-            queued=await self._queue.counts(),
-            refused_records=await self._refused.counts(),
+            states={half: await self._states.read(half=half) for half in HALVES if half not in away},
+            queued=await self._queue.counts(away=away),
+            refused_records=await self._refused.counts(away=away),
             refused_saves=await self._activity.counts(saves),
         )
 
 
 def _check_state(name: str, standing: _Standing) -> Iterator[Finding]:
     """400 and 500, and our own findings about the state a table map is in."""
-    states = {half: standing.states[half].get(name) for half in HALVES}
+    states = {half: known.get(name) for half, known in standing.states.items()}
     for half, state in states.items():
         if state is None:
             yield Finding(
@@ -131,19 +131,20 @@ def _check_state(name: str, standing: _Standing) -> Iterator[Finding]:
                 message=f"{HALVES_FIRST[half]} knows nothing of the table map: it never ran there.",
                 advice="Run it.",
             )
-    finops, dataverse = states["finops"], states["dataverse"]
-    if finops is None or dataverse is None:
+    found = [state for state in states.values() if state is not None]
+    if not found or len(found) < len(states):
         return
-    if finops.state != dataverse.state:
+    first, last = found[0], found[-1]
+    if first.state != last.state:
         yield Finding(
             code="table_map_states_differ",
             level="error",
             table_map=name,
-            message=f"The table map is {_words(finops.state)} on the F&O half and {_words(dataverse.state)} on the "
+            message=f"The table map is {_words(first.state)} on the F&O half and {_words(last.state)} on the "
             "Dataverse half, one of which was away.",
             advice="They are brought into line within seconds of both halves being there; is a server running?",
         )
-    elif finops.state == "not_running":
+    elif first.state == "not_running":
         yield Finding(
             code="400",
             level="warning",
@@ -151,30 +152,30 @@ def _check_state(name: str, standing: _Standing) -> Iterator[Finding]:
             message="The table map is not running: no change flows, and none is kept for later.",
             advice="Run it, with an initial sync if records were changed meanwhile.",
         )
-    elif finops.state == "paused":
+    elif first.state == "paused":
         yield Finding(
             code="table_map_paused",
             level="warning",
             table_map=name,
-            message=f"The table map is paused since {finops.since:%Y-%m-%d %H:%M} UTC ({finops.reason or 'manual'}): "
+            message=f"The table map is paused since {first.since:%Y-%m-%d %H:%M} UTC ({first.reason or 'manual'}): "
             "its changes wait in the queue.",
             advice="Resume it.",
-            details={"reason": finops.reason},
+            details={"reason": first.reason},
         )
-    elif finops.state != "running":
+    elif first.state != "running":
         yield Finding(
             code="table_map_changing",
             level="info",
             table_map=name,
-            message=f"The table map is {_words(finops.state)}.",
+            message=f"The table map is {_words(first.state)}.",
             advice="See the progress of the request.",
         )
 
 
 def _check_backlog(name: str, standing: _Standing) -> Iterator[Finding]:
     """What waits for somebody to look at it."""
-    for half in HALVES:
-        count = standing.queued[half].get(name, QueueCount(0, 0))
+    for half, counts in standing.queued.items():
+        count = counts.get(name, QueueCount(0, 0))
         if count.failed:
             yield Finding(
                 code="queued_changes_refused",

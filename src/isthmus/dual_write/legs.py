@@ -74,7 +74,7 @@ class CurrentLegs:
 
     @classmethod
     async def open(cls, catalog: Catalog, load: LoadTableMaps, load_generation: LoadGeneration) -> Self:
-        """Compile the table maps as they stand; `load` and `load_generation` read them on the Dataverse half."""
+        """Compile the table maps as they stand; `load` and `load_generation` read them, the generation first."""
         current = cls(Legs(catalog), 0, load, load_generation)
         await current.refresh()
         return current

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Literal, TypeVar
 
 from isthmus.apps.principal import Half
 from isthmus.dual_write import gate
 from isthmus.dual_write.fence import State, take_fences, take_fences_alone
+from isthmus.dual_write.leg import PARTNER
 from isthmus.dual_write.queue import count_open, dismiss_all
 from isthmus.dual_write.state_rows import (
     StateChange,
@@ -27,7 +28,7 @@ from isthmus.dual_write.state_rows import (
     write_state,
     write_version,
 )
-from isthmus.errors import Rejected, Retriable
+from isthmus.errors import Rejected, Retriable, Unavailable
 from isthmus.ids import new_gid
 from isthmus.store.connections import Connections
 from isthmus.store.transaction import Transaction
@@ -41,6 +42,8 @@ PATIENCE = 30.0
 
 CUT_SHORT = ("paused", "running")
 """Going live without catching up."""
+
+HALVES: tuple[Half, ...] = ("finops", "dataverse")
 
 PARTNER_AWAY = "partner_away"
 STATES_DIFFER = "states_differ"
@@ -61,6 +64,18 @@ class MapStates:
     async def read(self, table_maps: Collection[str] | None = None, half: Half = "finops") -> dict[str, TableMapState]:
         """What stands of these table maps, or of all that ever had a state. Unavailable when the half is away."""
         return await read_half(self._pools[half], table_maps)
+
+    async def known(self, table_maps: Collection[str] | None = None) -> tuple[dict[str, TableMapState], list[Half]]:
+        """As `read`, from whichever half is there, F&O when both are; and the halves that are away, at most one."""
+        found: dict[Half, dict[str, TableMapState]] = {}
+        for half in HALVES:
+            try:
+                found[half] = await self.read(table_maps, half)
+            except Unavailable as error:
+                lost = error
+        if not found:
+            raise lost
+        return next(iter(found.values())), [half for half in HALVES if half not in found]
 
     async def change(
         self,
@@ -103,6 +118,22 @@ class MapStates:
             ]
 
         return await self._tell(await self._on_both(names, work))
+
+    async def pause(self, table_maps: Collection[str], *, by: str, reason: str | None) -> list[StateChange]:
+        """Pause running table maps; while a half is away on the other one, where their changes are queued from then on.
+
+        They stay paused when the half is back. Raises what `change` does.
+        """
+        try:
+            return await self.change(table_maps, "paused", by=by, reason=reason)
+        except Unavailable:
+            states, away = await self.known(table_maps)
+            if not away:
+                raise
+        for name, found in states.items():
+            if found.state != "paused":
+                check_transition(name, found.state, "paused")
+        return await self.pause_alone(table_maps, PARTNER[away[0]], by=by, reason=reason)
 
     async def set_pauses_itself(self, table_maps: Collection[str], pauses_itself: bool) -> None:
         """Say whether these table maps pause themselves while the partner half is away."""
@@ -148,7 +179,9 @@ class MapStates:
 
         return await self._on_both([table_map], work, every_save=True)
 
-    async def pause_alone(self, table_maps: Collection[str], half: Half, *, by: str) -> list[StateChange]:
+    async def pause_alone(
+        self, table_maps: Collection[str], half: Half, *, by: str, reason: str | None = PARTNER_AWAY
+    ) -> list[StateChange]:
         """Pause running table maps on one half only, because its partner is away; `reconcile` brings the rest.
 
         Saves of the other half, should it be alive, are told to try again until then.
@@ -162,12 +195,12 @@ class MapStates:
                 await take_fences_alone(transaction, names)
                 states = await read_states(transaction, names)
                 running = [name for name in names if states[name].state == "running"]
-                await write_state(transaction, running, "paused", by=by, reason=PARTNER_AWAY)
+                await write_state(transaction, running, "paused", by=by, reason=reason)
                 await transaction.commit()
             finally:
                 await transaction.close()
             return [
-                StateChange(table_map=name, before="running", after="paused", reason=PARTNER_AWAY, by=by, half=half)
+                StateChange(table_map=name, before="running", after="paused", reason=reason, by=by, half=half)
                 for name in running
             ]
 
@@ -180,7 +213,7 @@ class MapStates:
         """
         finops, dataverse = await self.read(half="finops"), await self.read(half="dataverse")
         names = finops.keys() | dataverse.keys()
-        differing = [name for name in names if not alike(finops.get(name), dataverse.get(name))]
+        differing = [name for name in names if not _agree(finops.get(name), dataverse.get(name))]
         if differing:
             await self._bring_into_line(differing, by)
             finops = await self.read(half="finops")
@@ -191,15 +224,18 @@ class MapStates:
             here, there = await read_states(finops, names), await read_states(dataverse, names)
             changes = []
             for name in names:
-                if alike(here[name], there[name]):
+                found = (here[name], there[name])
+                if _agree(*found):
                     continue
-                alone = [state for state in (here[name], there[name]) if state.reason == PARTNER_AWAY]
-                reason = PARTNER_AWAY if alone else STATES_DIFFER
-                other = there[name] if alone == [here[name]] else here[name]
+                reason = _common_reason(found)
                 for half in (finops, dataverse):
                     await write_state(half, [name], "paused", by=by, reason=reason)
                     await write_pauses_itself(half, [name], here[name].pauses_itself or there[name].pauses_itself)
-                changes.append(StateChange(table_map=name, before=other.state, after="paused", reason=reason, by=by))
+                changes += [
+                    StateChange(table_map=name, before=state.state, after="paused", reason=reason, by=by)
+                    for state in found
+                    if state.state != "paused"
+                ][:1]
             return changes
 
         await self._tell(await self._on_both(names, work))
@@ -233,6 +269,18 @@ class MapStates:
         for change in changes:
             await self._told(change)
         return changes
+
+
+def _agree(here: TableMapState | None, there: TableMapState | None) -> bool:
+    """Whether both halves have the same state, and when it is paused for the same reason."""
+    return alike(here, there) and (here.reason if here else None) == (there.reason if there else None)
+
+
+def _common_reason(found: Sequence[TableMapState]) -> str | None:
+    """Why a table map is paused whose halves did not agree. Whoever paused it on one half wants it paused; only what
+    paused itself resumes by itself."""
+    reasons = [state.reason for state in found if state.state == "paused"]
+    return next((reason for reason in reasons if reason != PARTNER_AWAY), PARTNER_AWAY if reasons else STATES_DIFFER)
 
 
 async def _settle_queue(

@@ -180,7 +180,7 @@ class Operations:
 
     async def states(self) -> dict[str, State]:
         """The states of all table maps that ever had one."""
-        return {name: found.state for name, found in (await self._states.read()).items()}
+        return {name: found.state for name, found in (await self._states.known())[0].items()}
 
     async def _with_dependents(self, names: Sequence[str], wanted: bool) -> list[str]:
         offered = (await self.plan_pause(names)).dependents if wanted else ()

@@ -219,10 +219,14 @@ class Queue:
         found = await fetch(self._pools[half], _LIST, table_map, sorted(statuses), shown_key(key), after, limit)
         return [_change_of(half, record) for record in found]
 
-    async def counts(self, table_maps: Collection[str] | None = None) -> dict[Half, dict[str, QueueCount]]:
-        """Changes that wait or were refused, by half and table map; maps without any are left out."""
+    async def counts(
+        self, table_maps: Collection[str] | None = None, *, away: Collection[Half] = ()
+    ) -> dict[Half, dict[str, QueueCount]]:
+        """Changes that wait or were refused, by half and table map; halves `away` and maps without any are left out."""
         names = None if table_maps is None else sorted(table_maps)
-        return {half: _counts(await fetch(pool, _COUNT, names)) for half, pool in self._pools.items()}
+        return {
+            half: _counts(await fetch(pool, _COUNT, names)) for half, pool in self._pools.items() if half not in away
+        }
 
     async def newly_long(self, rows: int) -> Sequence[tuple[Half, str]]:
         """Table maps whose queue on a half has grown beyond this many changes: told once, by whichever process looks

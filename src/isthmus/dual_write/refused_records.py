@@ -225,12 +225,12 @@ class RefusedRecords:
         rows = await fetch(self._pools[half], _LIST, table_map, code, shown_key(key), request, company, after, count)
         return [_record_of(half, row) for row in rows]
 
-    async def counts(self, table_maps: Collection[str] | None = None) -> dict[str, int]:
-        """Refused records by table map, of both halves; maps without any are left out."""
+    async def counts(self, table_maps: Collection[str] | None = None, *, away: Collection[Half] = ()) -> dict[str, int]:
+        """Refused records by table map, of both halves but those `away`; maps without any are left out."""
         names = None if table_maps is None else list(table_maps)
         found: dict[str, int] = {}
-        for pool in self._pools.values():
-            for row in await fetch(pool, _COUNT, names):
+        for half, pool in self._pools.items():
+            for row in await fetch(pool, _COUNT, names) if half not in away else ():
                 found[row["table_map"]] = found.get(row["table_map"], 0) + row["records"]
         return found
 

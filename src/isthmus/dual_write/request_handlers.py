@@ -82,7 +82,7 @@ class RequestHandlers:
     async def _pause(self, request: Request, progress: Progress) -> None:
         progress.check_cancelled()
         parameters = msgspec.convert(request.parameters, PauseParameters)
-        await self._states.change(request.table_maps, "paused", by=request.requested_by, reason=parameters.reason)
+        await self._states.pause(request.table_maps, by=request.requested_by, reason=parameters.reason)
 
     async def _stop(self, request: Request, progress: Progress) -> None:
         progress.check_cancelled()

@@ -9,19 +9,17 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
-
 from isthmus.dual_write.chunk import STAGING
 from isthmus.dual_write.exchange import RowId
 from isthmus.dual_write.initial_sync_part import Part
 from isthmus.dual_write.leg import Leg
 from isthmus.errors import Unavailable
 from isthmus.query.quoting import quote_identifier
-from isthmus.store.connections import Connections
+from isthmus.store.connections import Connections, connect
 from isthmus.store.copy import pump
 from isthmus.store.ddl import identifier, qualified
 from isthmus.store.pool import SESSION_SETTINGS, Pool, fetch
-from isthmus.store.transaction import NO_CONNECTION, Transaction
+from isthmus.store.transaction import Transaction
 
 BUCKETS = 4096
 """Buckets that the gate divides keys into."""
@@ -137,8 +135,8 @@ async def _connected(pool: Pool) -> AsyncIterator[Any]:
     """A connection of its own for as long as the copy takes. Unavailable when the database does not answer."""
     settings = {**SESSION_SETTINGS, "statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
     try:
-        connection = await asyncpg.connect(pool.dsn, server_settings=settings)
-    except NO_CONNECTION as error:
+        connection = await connect(pool.dsn, server_settings=settings)
+    except OSError as error:
         raise Unavailable(f"The database does not answer: {error}. Initial sync goes on when it does.") from error
     try:
         yield connection

@@ -25,6 +25,9 @@ ALARM_INTERVAL = 10.0
 WATCH = "isthmus"
 """Who changed a state that nobody asked for."""
 
+CheckSchemas = Callable[[], Awaitable[object]]
+"""Takes table maps that the schemas no longer fit out of live sync."""
+
 Resume = Callable[[list[str]], Awaitable[None]]
 """Brings table maps that paused themselves live again; told of the same ones every second until they are."""
 
@@ -40,6 +43,7 @@ class StateWatch:
         activity: ActivityLog,
         *,
         alarm_rows: int,
+        check_schemas: CheckSchemas | None = None,
         resume: Resume | None = None,
     ) -> None:
         self._states = states
@@ -47,6 +51,7 @@ class StateWatch:
         self._legs = legs
         self._activity = activity
         self._alarm_rows = alarm_rows
+        self._check_schemas = check_schemas
         self._resume = resume
         self._next_alarm = 0.0
 
@@ -66,11 +71,18 @@ class StateWatch:
         """One look at everything. Unavailable while a half is away."""
         await self._legs.refresh()
         resumable = await self._states.reconcile(by=WATCH)
+        await self.check_schemas()
         if resumable and self._resume is not None:
             await self._resume(resumable)
         if monotonic() >= self._next_alarm:
             self._next_alarm = monotonic() + ALARM_INTERVAL
             await self._raise_alarms()
+
+    async def check_schemas(self) -> None:
+        """Once a process, as soon as both halves are there. Unavailable or Retriable until then."""
+        if self._check_schemas is not None:
+            await self._check_schemas()
+            self._check_schemas = None
 
     async def _raise_alarms(self) -> None:
         for half, table_map in await self._queue.newly_long(self._alarm_rows):

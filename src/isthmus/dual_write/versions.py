@@ -6,7 +6,7 @@ the table map stopped. Without a choice it is the version that the solution ship
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -49,8 +49,13 @@ async def current_table_maps(dataverse: Pool, catalog: Catalog) -> dict[str, Tab
     A version that its schema no longer fits is given without the rows that are not there any more, or left out when
     nothing is left that could run. Rejected (`version_unreadable`) when the row of a chosen version is gone or spoilt.
     """
+    return sound_table_maps(await chosen_table_maps(dataverse, catalog), catalog)
+
+
+def sound_table_maps(chosen: Mapping[str, TableMap], catalog: Catalog) -> dict[str, TableMap]:
+    """The table maps of the catalog and these, as far as they fit the schemas."""
     found = dict(catalog.table_maps)
-    for name, table_map in (await chosen_table_maps(dataverse, catalog)).items():
+    for name, table_map in chosen.items():
         sound = without_broken_rows(table_map, catalog)
         if sound is None:
             found.pop(name, None)

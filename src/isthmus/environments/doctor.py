@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import asyncpg
 import msgspec
 
 from isthmus.apps.principal import Half
@@ -14,6 +13,7 @@ from isthmus.dual_write.why import Explanation
 from isthmus.environments.databases import database_address
 from isthmus.environments.environment import Environment
 from isthmus.errors import Unavailable
+from isthmus.store.connections import Connections, connect
 from isthmus.store.migrate import migrations_waiting
 from isthmus.store.recovery import InDoubt
 from isthmus.store.transaction import DRIVER_ERRORS
@@ -28,7 +28,8 @@ _KINDS: dict[str, Literal["control", "half"]] = {"control": "control", "datavers
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `max_prepared_transactions` is by half; `record` explains the record that was asked for."""
+    """What was found. `max_prepared_transactions` is by half; `record` explains the record that was asked for, unless a
+    half is away."""
 
     link: str
     table_maps: int
@@ -49,22 +50,27 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 async def examine(settings: Settings, *, table_map: str | None, record: str | None, half: Half) -> Report:
     """Look at an environment, whether a server runs on it or not: at one table map or at all, and at one record.
 
-    Unavailable when a database does not answer or is of an earlier version; NotFound for what is not there.
+    A half that is away is a finding. Unavailable when the control database is, or one is of an earlier version;
+    NotFound for what is not there.
     """
     try:
         for name, kind in _KINDS.items():
-            await _check_version(database_address(settings, name), name, kind)
+            try:
+                await _check_version(database_address(settings, name), name, kind)
+            except ConnectionError:
+                if kind == "control":
+                    raise
         environment = await Environment.connect(msgspec.structs.replace(settings, pool_size=CONNECTIONS))
         try:
             return await _report(environment, table_map, record, half)
         finally:
             await environment.close()
     except DRIVER_ERRORS as error:
-        raise Unavailable(f"A database does not answer: {error}. Start the environment with isthmus up.") from error
+        raise Unavailable(f"A database does not answer: {error}. Start it, or run isthmus up.") from error
 
 
 async def _check_version(address: str, name: str, kind: Literal["control", "half"]) -> None:
-    connection = await asyncpg.connect(address)
+    connection = await connect(address)
     try:
         waiting = await migrations_waiting(connection, kind)
     finally:
@@ -80,18 +86,21 @@ async def _report(environment: Environment, table_map: str | None, record: str |
     dual_write = environment.dual_write
     findings = await dual_write.health.configuration()
     findings += await dual_write.health.table_maps(None if table_map is None else [table_map])
-    pools: dict[Half, asyncpg.Pool] = {
+    pools: dict[Half, Connections] = {
         "dataverse": environment.dataverse_app.pool.origin,
         "finops": environment.finops_app.pool.origin,
     }
+    away = {finding.half for finding in findings if finding.code == "half_away"}
     return Report(
         link=dual_write.link,
         table_maps=len(dual_write.legs.now.catalog.table_maps),
         mode="atomic",
         max_prepared_transactions={
-            name: int(await pool.fetchval("show max_prepared_transactions")) for name, pool in pools.items()
+            half: int(await pool.fetchval("show max_prepared_transactions"))
+            for half, pool in pools.items()
+            if half not in away
         },
         in_doubt=await environment.recovery.in_doubt(),
         findings=findings,
-        record=None if table_map is None or record is None else await dual_write.why.explain(table_map, half, record),
+        record=await dual_write.why.explain(table_map, half, record) if table_map and record and not away else None,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Self
 
@@ -22,6 +23,7 @@ from isthmus.dual_write.editing import Editing
 from isthmus.dual_write.fresh_delivery import FreshDelivery
 from isthmus.dual_write.health_check import HealthCheck
 from isthmus.dual_write.initial_sync import InitialSync
+from isthmus.dual_write.known_table_maps import KnownTableMaps
 from isthmus.dual_write.legs import CurrentLegs
 from isthmus.dual_write.live_sync import LiveSync
 from isthmus.dual_write.map_state import MapStates
@@ -34,10 +36,11 @@ from isthmus.dual_write.request_runner import Handler, RequestRunner
 from isthmus.dual_write.requests import Requests
 from isthmus.dual_write.schema_watch import hold_what_does_not_fit
 from isthmus.dual_write.shipped_versions import register as protect_versions
-from isthmus.dual_write.state_rows import StateChange, read_generation
+from isthmus.dual_write.state_rows import StateChange
 from isthmus.dual_write.state_watch import WATCH, StateWatch, entry_of
-from isthmus.dual_write.versions import Versions, current_table_maps
+from isthmus.dual_write.versions import Versions
 from isthmus.dual_write.why import Why
+from isthmus.errors import Retriable, Unavailable
 from isthmus.finops.app import FinopsApp
 from isthmus.store.connections import Connections
 from isthmus.store.pool import SESSION_SETTINGS
@@ -62,7 +65,6 @@ class DualWrite:
         resolve: Resolve,
     ) -> None:
         apps: dict[Half, App] = {"dataverse": dataverse, "finops": finops}
-        self.link = link
         self.link = link
         self.activity = activity
         self.legs = legs
@@ -93,6 +95,7 @@ class DualWrite:
             legs,
             activity,
             alarm_rows=settings.queue_alarm_rows,
+            check_schemas=partial(hold_what_does_not_fit, dataverse.pool, dataverse.catalog, self.states, activity),
             resume=self.catch_up_watch.resume,
         )
         delivery = FreshDelivery(dataverse, finops, self.live_sync)
@@ -126,16 +129,16 @@ class DualWrite:
         link: str,
         resolve: Resolve,
     ) -> Self:
-        """Connect to the halves, compile the table maps as they stand and put live sync on both pipelines."""
-        pool = dataverse.pool
-        load = partial(current_table_maps, pool, dataverse.catalog)
-        legs = await CurrentLegs.open(dataverse.catalog, load, partial(read_generation, pool))
+        """Compile the table maps as they stand and put live sync on both pipelines; a half may be away."""
+        known = KnownTableMaps(dataverse.pool, control, dataverse.catalog)
+        legs = await CurrentLegs.open(dataverse.catalog, known.table_maps, known.generation)
         pools = {
             half: Connections(address, size=POOL_SIZE, settings=SESSION_SETTINGS) for half, address in addresses.items()
         }
         activity = ActivityLog(control, open_errors(pools))
         dual_write = cls(settings, dataverse, finops, pools, activity, legs, link, resolve)
-        await hold_what_does_not_fit(pool, dataverse.catalog, dual_write.states, dual_write.activity)
+        with suppress(Unavailable, Retriable):
+            await dual_write._watch.check_schemas()
         return dual_write
 
     def start(self, ended: Callable[[asyncio.Task[None]], None]) -> None:

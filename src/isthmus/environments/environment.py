@@ -24,11 +24,15 @@ from isthmus.finops.app import FinopsApp
 from isthmus.finops.odata import ODataService
 from isthmus.observe import log
 from isthmus.solutions.plugins import register_plugins
+from isthmus.store.connections import Connections
 from isthmus.store.recovery import AGE, Recovery
 from isthmus.store.transaction import DRIVER_ERRORS
 
 RECOVERY_AGE = float(os.environ.get("ISTHMUS_RECOVERY_AGE", AGE))
 """Torture tests set it to 0, where recovery races every coordinator that is alive."""
+
+READY_SECONDS = 5.0
+"""How long the databases of both halves may take to answer before they count as away."""
 
 
 class Environment:
@@ -41,7 +45,7 @@ class Environment:
         finops_app: FinopsApp,
         dual_write: DualWrite,
         recovery: Recovery,
-        recovery_pools: dict[str, asyncpg.Pool],
+        recovery_pools: dict[str, Connections],
     ) -> None:
         self.control = control
         self.dataverse_app = dataverse_app
@@ -63,7 +67,10 @@ class Environment:
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
-        """Connect to the databases, build both halves and start recovery and the tasks of dual-write."""
+        """Connect to the control database, build both halves and start recovery and the tasks of dual-write.
+
+        The databases of the halves may be away: what needs them says so until they are back.
+        """
         environment = await cls.connect(settings)
         environment.start_recovery()
         environment.dual_write.start(_end_process)
@@ -74,7 +81,7 @@ class Environment:
 
     @classmethod
     async def connect(cls, settings: Settings) -> Self:
-        """Connect to the databases and build both halves, to look at them: nothing runs that nobody asks for."""
+        """As `open`, to look at both halves: nothing runs that nobody asks for."""
         catalog = solutions.catalog()
         addresses: dict[Half, str] = {
             "dataverse": database_address(settings, "dataverse"),
@@ -82,9 +89,8 @@ class Environment:
         }
         control = await asyncpg.create_pool(database_address(settings, "control"), min_size=1, max_size=4)
         link = await read_link(control)
-        recovery_pools: dict[str, asyncpg.Pool] = {
-            half: await asyncpg.create_pool(address, min_size=1, max_size=2, server_settings={"lock_timeout": "3s"})
-            for half, address in addresses.items()
+        recovery_pools: dict[str, Connections] = {
+            half: Connections(address, size=2, settings={"lock_timeout": "3s"}) for half, address in addresses.items()
         }
         recovery = Recovery(recovery_pools, link, age=RECOVERY_AGE)
         dataverse = await DataverseApp.open(addresses["dataverse"], catalog, size=settings.pool_size)
@@ -103,8 +109,9 @@ class Environment:
     async def ready(self) -> bool:
         """Whether the databases of both halves answer."""
         try:
-            for pool in self._recovery_pools.values():
-                await pool.fetchval("select 1", timeout=5)
+            async with asyncio.timeout(READY_SECONDS):
+                for pool in self._recovery_pools.values():
+                    await pool.fetchval("select 1")
         except DRIVER_ERRORS:
             return False
         return True

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
-from isthmus.apps.principal import Half, Principal
+from isthmus.apps.principal import Half
 from isthmus.clock import now
 from isthmus.dataverse.app import DataverseApp
 from isthmus.dual_write.activity import Record
@@ -15,7 +15,7 @@ from isthmus.dual_write.filter_tester import FilterTester
 from isthmus.dual_write.management_api.actions import ActionCalls
 from isthmus.dual_write.management_api.activity import ActivityCalls
 from isthmus.dual_write.management_api.alerts import AlertCalls
-from isthmus.dual_write.management_api.app import Admit, ManagementApi
+from isthmus.dual_write.management_api.app import ManagementApi
 from isthmus.dual_write.management_api.comparison import ComparisonCalls
 from isthmus.dual_write.management_api.definitions import DefinitionCalls
 from isthmus.dual_write.management_api.feed import Feed, Observation
@@ -35,6 +35,7 @@ from isthmus.dual_write.preview import Previewer
 from isthmus.dual_write.refused_records import RefusedRecords
 from isthmus.dual_write.repair import Repair
 from isthmus.dual_write.requests import Requests
+from isthmus.environments.admission import Admission
 from isthmus.environments.dual_write import DualWrite
 from isthmus.errors import Rejected
 from isthmus.finops.app import FinopsApp
@@ -72,7 +73,8 @@ def management_api(dataverse: DataverseApp, finops: FinopsApp, dual_write: DualW
         HealthCalls(dual_write.health, dual_write.why),
         ComparisonCalls(pools, dual_write.legs, dual_write.repair, dual_write.activity),
     ]
-    return ManagementApi(nouns, _admission(dataverse), Once(dual_write.activity.pool))
+    control = dual_write.activity.pool
+    return ManagementApi(nouns, Admission(dataverse, control), Once(control))
 
 
 def management_calls(dataverse: DataverseApp, finops: FinopsApp, dual_write: DualWrite) -> ManagementApi:
@@ -85,14 +87,8 @@ def management_calls(dataverse: DataverseApp, finops: FinopsApp, dual_write: Dua
         SolutionCalls(projects, versions, requests),
         EnvironmentCalls(projects, operations, dual_write.editing, dual_write.alert_rules, dataverse.pool),
     ]
-    return ManagementApi(nouns, _admission(dataverse), Once(dual_write.activity.pool), root="")
-
-
-def _admission(dataverse: DataverseApp) -> Admit:
-    async def admit(principal: Principal) -> None:
-        await dataverse.users.of(dataverse.pool.fetch, principal)
-
-    return admit
+    control = dual_write.activity.pool
+    return ManagementApi(nouns, Admission(dataverse, control), Once(control), root="")
 
 
 async def _resend(repair: Repair, table_map: str, record: Record) -> None:

@@ -47,7 +47,7 @@ class FinopsApp:
 
     @classmethod
     async def open(cls, dsn: str, catalog: Catalog, *, size: int, default_company: str) -> Self:
-        """Connect to a migrated database. Unavailable when the server does not answer."""
+        """The half on a migrated database, which may be away at the moment."""
         pool = await Pool.open(dsn, size=size, name="isthmus finops")
         return cls(catalog, pool, await Counters.open(dsn, catalog.number_sequences), default_company)
 

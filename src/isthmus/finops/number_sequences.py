@@ -11,10 +11,9 @@ import re
 from collections import deque
 from collections.abc import Mapping
 
-import asyncpg
-
 from isthmus.finops.schema import RECID_BLOCK
 from isthmus.metadata.entity import NumberSequence
+from isthmus.store.connections import Connections
 from isthmus.store.pool import SESSION_SETTINGS, fetch
 
 _TAKE = """
@@ -31,7 +30,7 @@ _HASHES = re.compile("#+")
 class Counters:
     """RecIds and numbers for one process."""
 
-    def __init__(self, pool: asyncpg.Pool, sequences: Mapping[str, NumberSequence]) -> None:
+    def __init__(self, pool: Connections, sequences: Mapping[str, NumberSequence]) -> None:
         self._pool = pool
         self._sequences = sequences
         self._recids: deque[int] = deque()
@@ -40,8 +39,7 @@ class Counters:
     async def open(cls, dsn: str, sequences: Mapping[str, NumberSequence]) -> Counters:
         """Open the counters' own connections."""
         settings = {**SESSION_SETTINGS, "application_name": "isthmus finops counters"}
-        pool = await asyncpg.create_pool(dsn, min_size=0, max_size=2, server_settings=settings)
-        return cls(pool, sequences)
+        return cls(Connections(dsn, size=2, settings=settings), sequences)
 
     async def close(self) -> None:
         """Wait for connections in use, then close all. RecIds that were taken and not used are gaps."""

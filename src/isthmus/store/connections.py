@@ -15,14 +15,29 @@ from typing import Any, cast
 
 import asyncpg
 
+CONNECT_SECONDS = 10.0
+"""How long a server may take to let us in."""
+
 WAIT_SECONDS = 30.0
 """How long a request waits for a connection before it is told that the database does not answer."""
+
+
+async def connect(dsn: str, **options: Any) -> asyncpg.Connection:
+    """Open a connection. ConnectionError when that fails, for whatever reason.
+
+    A database that is stopped, missing, full, closed to connections or to us is away all the same, and a refusal to let
+    us in must not be taken for one of a statement.
+    """
+    try:
+        return await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, **options)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        raise ConnectionError(str(error) or type(error).__name__) from error
 
 
 class Connections:
     """At most `size` connections, opened when they are needed, the one used last handed out first.
 
-    Opening raises what the driver raises; waiting too long for one, or asking when closed, raises OSError.
+    Failing to open one, waiting too long for one, or asking when closed, raises OSError.
     """
 
     def __init__(self, dsn: str, *, size: int, settings: Mapping[str, str]) -> None:
@@ -112,7 +127,7 @@ class Connections:
             self._all.pop().terminate()
 
     async def _open(self) -> asyncpg.Connection:
-        connection = await asyncpg.connect(
+        connection = await connect(
             self._dsn,
             statement_cache_size=1000,
             max_cacheable_statement_size=1024 * 128,

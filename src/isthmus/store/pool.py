@@ -36,8 +36,9 @@ class Pool:
 
     @classmethod
     async def open(cls, dsn: str, *, size: int, name: str) -> Self:
-        """Open both pools; `size` connections each at most. Unavailable when the server does not answer."""
-        return cls(dsn, await _open(dsn, size, name), await _open(dsn, size, name))
+        """Both pools; `size` connections each at most, opened when they are needed."""
+        settings = {**SESSION_SETTINGS, "application_name": name}
+        return cls(dsn, *(Connections(dsn, size=size, settings=settings) for _ in range(2)))
 
     async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
         """Read outside a transaction. Unavailable when the database does not answer."""
@@ -58,12 +59,3 @@ async def fetch(pool: Connections | asyncpg.Pool, sql: str, *arguments: Any) -> 
             raise  # the driver's complaint about an argument, which is an InterfaceError too
         raise Unavailable(f"The database does not answer: {error}. The same request may be sent again.") from error
     return rows
-
-
-async def _open(dsn: str, size: int, name: str) -> Connections:
-    connections = Connections(dsn, size=size, settings={**SESSION_SETTINGS, "application_name": name})
-    try:
-        await connections.fetchval("select 1")
-    except NO_CONNECTION as error:
-        raise Unavailable(f"The database of {name} does not answer: {error}. Start it, then try again.") from error
-    return connections

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 import asyncpg
@@ -16,6 +17,7 @@ import msgspec
 
 from isthmus.errors import Unavailable
 from isthmus.observe import log
+from isthmus.store.connections import Connections
 from isthmus.store.transaction import DRIVER_ERRORS, NO_CONNECTION
 
 FENCE = "insert into isthmus.decision (gid, outcome) values ($1, 'aborted') on conflict (gid) do nothing"
@@ -36,7 +38,8 @@ waited for. It keeps recovery from doing the work of coordinators that are alive
 class InDoubt(msgspec.Struct, frozen=True):
     """A prepared transaction: the half it waits on, its age in seconds, the decision found on its origin.
 
-    `decision` is None while nothing stands there: recovery will fence it and roll it back.
+    `decision` is None while nothing stands there: recovery will fence it and roll it back. It is `unknown` while the
+    origin is away.
     """
 
     gid: str
@@ -49,20 +52,27 @@ class InDoubt(msgspec.Struct, frozen=True):
 class Recovery:
     """Resolves prepared transactions of one link between databases, given by half."""
 
-    def __init__(self, pools: Mapping[str, asyncpg.Pool], link: str, *, age: float = AGE) -> None:
+    def __init__(self, pools: Mapping[str, Connections], link: str, *, age: float = AGE) -> None:
         self._pools = pools
         self._prefix = f"isth:{link}:"
         self._age = age
 
     async def in_doubt(self) -> list[InDoubt]:
-        """Every prepared transaction of ours, without touching any. Raises what the driver raises for a half away."""
+        """Every prepared transaction of ours on the halves that are there, without touching any."""
         found = []
         for half, pool in self._pools.items():
-            for record in await pool.fetch(PREPARED, self._prefix):
-                origin = record["gid"].split(":")[2]
-                decision = await self._pools[origin].fetchval(OUTCOME, record["gid"])
-                found.append(InDoubt(record["gid"], half, origin, record["age"], decision))
+            with suppress(*NO_CONNECTION):
+                for record in await pool.fetch(PREPARED, self._prefix):
+                    gid, origin = record["gid"], record["gid"].split(":")[2]
+                    found.append(InDoubt(gid, half, origin, record["age"], await self._decision(gid, origin)))
         return found
+
+    async def _decision(self, gid: str, origin: str) -> str | None:
+        try:
+            decision: str | None = await self._pools[origin].fetchval(OUTCOME, gid)
+        except NO_CONNECTION:
+            return "unknown"
+        return decision
 
     async def resolve(self, gid: str) -> str:
         """Fence, read the decision, and carry it out on every half but the origin. Returns 'committed' or 'aborted'."""
@@ -103,7 +113,7 @@ class Recovery:
             await asyncio.sleep(INTERVAL)
 
 
-async def _finish(pool: asyncpg.Pool, gid: str, outcome: str) -> None:
+async def _finish(pool: Connections, gid: str, outcome: str) -> None:
     """Carry a decision out. Absent means somebody else has; busy means somebody else is about to."""
     verb = "commit" if outcome == "committed" else "rollback"
     try:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import asyncpg
 
 from isthmus.errors import Unavailable
+from isthmus.store.connections import connect
 from isthmus.store.pool import SESSION_SETTINGS, Pool
 from isthmus.store.transaction import NO_CONNECTION
 
@@ -27,8 +28,8 @@ async def snapshot(pool: Pool) -> AsyncIterator[asyncpg.Connection]:
     Unavailable when the database does not answer.
     """
     try:
-        connection = await asyncpg.connect(pool.dsn, server_settings=SETTINGS)
-    except NO_CONNECTION as error:
+        connection = await connect(pool.dsn, server_settings=SETTINGS)
+    except OSError as error:
         raise Unavailable(f"The database does not answer: {error}. The same request may be sent again.") from error
     try:
         await connection.execute("begin isolation level repeatable read read only")

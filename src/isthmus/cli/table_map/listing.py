@@ -12,6 +12,8 @@ from isthmus.cli.table_map.client import Document, management, path_of
 from isthmus.cli.table_map.output import Json, Name, print_grid, print_json
 
 ARROWS = {"both": "<->", "to_dataverse": "->", "to_finops": "<-", "none": ""}
+HALVES = {"finops": "F&O", "dataverse": "Dataverse"}
+AWAY = "The {} half does not answer: what waits there is not counted."
 
 
 def list_table_maps(
@@ -26,6 +28,8 @@ def list_table_maps(
     if json:
         print_json(found)
         return exit_codes.OK
+    for half in found[0]["halves_away"] if found else ():
+        print(AWAY.format(HALVES[half]))
     print_grid(
         ("table map", "direction", "state", "version", "publisher", "waiting", "failed", "last action"),
         (
@@ -64,6 +68,7 @@ def show(name: Name, /, *, json: Json = False, data_dir: DataDir = None) -> int:
         "Dataverse filter": definition["dataverse_filter"],
         "in the queue": f"{summary['waiting']} waiting, {summary['failed']} failed",
         "while a half is away": "pauses itself" if summary["pauses_itself"] else "saves are refused",
+        "away": " ".join(AWAY.format(HALVES[half]) for half in summary["halves_away"]),
         "needs": ", ".join(found["needs"]),
         "needed by": ", ".join(found["needed_by"]),
     }

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from isthmus.apps.principal import Half
 from isthmus.dual_write.dependencies import (
     Graph,
     check_known,
@@ -47,7 +48,7 @@ class TableMapSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     `reason` says why it is paused; `waiting` and `failed` count its changes in the queues of both halves;
     `pauses_itself`: it pauses while a half is away, where others refuse the save; `direction` is where its field
-    mappings lead.
+    mappings lead. `halves_away` don't answer: what waits there is not counted.
     """
 
     name: str
@@ -65,6 +66,7 @@ class TableMapSummary(msgspec.Struct, frozen=True, kw_only=True):
     pauses_itself: bool
     waiting: int
     failed: int
+    halves_away: list[Half]
     last_request: LastRequest | None
 
 
@@ -123,7 +125,7 @@ class TableMapCalls:
     @endpoint("GET", "/graph")
     async def show_graph(self) -> Graph:
         """Show what depends on what: table maps in enable order, lookups between them, cycles, self-references."""
-        states = await self._states.read()
+        states, _ = await self._states.known()
         return graph((await self._current()).catalog, {name: found.state for name, found in states.items()})
 
     @endpoint("GET", "/table-maps/{name}/prerequisites")
@@ -132,20 +134,24 @@ class TableMapCalls:
         return prerequisite_sequences([name], (await self._current()).catalog)[0]
 
     async def summaries(self, names: list[str] | None = None) -> list[TableMapSummary]:
-        """These table maps, or all, as the list shows them."""
+        """These table maps, or all, as the list shows them. Unavailable when both halves are away."""
         catalog = (await self._current()).catalog
-        states = await self._states.read(names)
-        counts = [*(await self._queue.counts(names)).values()]
+        states, away = await self._states.known(names)
+        counts = [*(await self._queue.counts(names, away=away)).values()]
         last = await self._requests.last_of_each(names)
         order = enable_order(catalog)
         return [
-            _summary(catalog.table_maps[name], states.get(name), counts, last.get(name))
+            _summary(catalog.table_maps[name], states.get(name), counts, away, last.get(name))
             for name in sorted(names or catalog.table_maps, key=lambda name: order[name])
         ]
 
 
 def _summary(
-    table_map: TableMap, state: TableMapState | None, counts: Sequence[Mapping[str, QueueCount]], last: Request | None
+    table_map: TableMap,
+    state: TableMapState | None,
+    counts: Sequence[Mapping[str, QueueCount]],
+    away: list[Half],
+    last: Request | None,
 ) -> TableMapSummary:
     state = state or TableMapState(table_map=table_map.name)
     queued = [of_half[table_map.name] for of_half in counts if table_map.name in of_half]
@@ -165,6 +171,7 @@ def _summary(
         pauses_itself=state.pauses_itself,
         waiting=sum(count.waiting for count in queued),
         failed=sum(count.failed for count in queued),
+        halves_away=away,
         last_request=None if last is None else _last(last),
     )
 
