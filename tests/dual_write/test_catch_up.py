@@ -15,6 +15,7 @@ from isthmus.apps.message import Message, Row
 from isthmus.apps.principal import Half
 from isthmus.config import Settings
 from isthmus.dual_write import backlog
+from isthmus.dual_write.activity import Entry
 from isthmus.environments.environment import Environment
 from isthmus.store.transaction import Transaction
 
@@ -166,9 +167,11 @@ async def test_errors_of_an_initial_sync_are_open_until_their_records_are_carrie
     recid = await site.group("63", paymenttermid="N63")
     assert (await site.run(GROUPS, master="finops")).code == "initial_sync_refused"
     assert await site.open("initial_sync_error") == 1
+    await site.environment.activity.record(Entry(kind="live_sync_error", table_map=GROUPS, message="No."))
     await update(site.finops, "CustCustomerGroupEntity", {recid: {"paymenttermid": ""}})
     assert (await site.run(GROUPS, master="finops", errors_only=True)).state == "completed"
     assert await site.open("initial_sync_error") == 0
+    assert await site.open("live_sync_error") == 1, "of a refused save nothing is kept"
     assert len(await site.entries("initial_sync_error")) == 1
 
 

@@ -24,14 +24,14 @@ from isthmus.apps.message import Message, Row
 from isthmus.apps.pipeline import Stage, Step
 from isthmus.apps.principal import Half
 from isthmus.config import Settings
-from isthmus.dual_write.activity import ActivityFilter
+from isthmus.dual_write.activity import ActivityFilter, Entry
 from isthmus.dual_write.fence import State
 from isthmus.dual_write.findings import HALVES_FIRST
 from isthmus.dual_write.leg import PARTNER
 from isthmus.dual_write.queue import QueuedChange
 from isthmus.environments.environment import Environment
 from isthmus.environments.management import _resend
-from isthmus.errors import NotFound, Rejected
+from isthmus.errors import NotFound, Rejected, Unavailable
 from isthmus.store import two_phase
 from isthmus.store.transaction import Transaction
 
@@ -479,6 +479,28 @@ async def test_map_that_may_not_refuses_while_its_partner_is_away(pair: Pair, ha
     (outcome,) = await activity.retry([entry.id], "Ann", partial(_resend, pair.environment.dual_write.repair))
     assert outcome.result == "done"
     assert await activity.entries(ActivityFilter(kinds=("half_away",), key=key, open_only=True)) == []
+
+
+@pytest.mark.parametrize("half", ["dataverse", "finops"])
+async def test_records_made_and_deleted_in_vain_are_told_by_table_map(pair: Pair, half: Half) -> None:
+    recid = await pair.customer("Q22" + half)
+    row = (await pair.account("Q22" + half))["accountid"]
+    (newest,) = await pair.environment.activity.entries(limit=1) or [Entry(kind="run", message="")]
+    await pair.wires[half].cut()
+    with pytest.raises(Unavailable, match=f"record q22{half}, {COMPANY}"):
+        if half == "dataverse":
+            await delete(pair.finops, "CustCustomerV3Entity", recid)
+        else:
+            await delete(pair.dataverse, "account", row)
+    with pytest.raises(Unavailable, match="Table map '"):
+        if half == "dataverse":
+            await pair.customer("Q23" + half)
+        else:
+            await create(pair.dataverse, "account", {"name": "Q23", "customertypecode": 3})
+    await pair.wires[half].mend()
+    *made, deleted = await pair.environment.activity.entries(ActivityFilter(kinds=("half_away",), first=newest.id + 1))
+    assert (deleted.table_map, deleted.record_key) == (ACCOUNTS, f"q22{half}, {COMPANY}")
+    assert made and all(entry.table_map and entry.records for entry in made)
 
 
 async def test_partner_lost_while_it_prepares_pauses_the_map_and_nothing_is_on_one_half_only(

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -20,15 +21,19 @@ from isthmus import solutions
 from isthmus.apps.principal import Half
 from isthmus.config import Settings
 from isthmus.dual_write.edits import AddRow, ChangeRow, Edit, RemoveRow, SetProperty, edited
-from isthmus.dual_write.legs import Legs
+from isthmus.dual_write.findings import Finding
+from isthmus.dual_write.health_check import HealthCheck
+from isthmus.dual_write.legs import CurrentLegs, Legs
 from isthmus.dual_write.mapping_document import mapping_json, properties_json, table_map_of_row
 from isthmus.dual_write.operations import Operations, RunParameters
 from isthmus.dual_write.schema_drift import drift_of, without_broken_rows
 from isthmus.dual_write.schema_watch import hold_what_does_not_fit
+from isthmus.dual_write.state_rows import read_generation
 from isthmus.dual_write.validation import validate
 from isthmus.dual_write.version_differences import differences
 from isthmus.dual_write.version_rows import TABLE, shipped_id
 from isthmus.dual_write.versions import current_table_maps
+from isthmus.dual_write.why import Explanation, Why
 from isthmus.environments.environment import Environment
 from isthmus.errors import Conflict, NotFound, Rejected
 from isthmus.metadata.catalog import Catalog
@@ -600,6 +605,8 @@ def test_new_mandatory_field_is_drift() -> None:
 
 async def test_map_that_no_longer_fits_is_paused_with_what_changed(stopped: Environment) -> None:
     dual_write = stopped.dual_write
+    group = {"dataareaid": "usmf", "customergroupid": "LOOKED", "description": "Looked into"}
+    await create(stopped.finops_app, "CustCustomerGroupEntity", group)
     await save(stopped, UPPER)
     await dual_write.states.change([GROUPS], "running", by="test")
     pool, states, activity = stopped.dataverse_app.pool, dual_write.states, dual_write.activity
@@ -612,11 +619,38 @@ async def test_map_that_no_longer_fits_is_paused_with_what_changed(stopped: Envi
     assert [entry["table_map"] for entry in entries] == [GROUPS]
     assert "msdyn_description" in entries[0]["message"]
     assert (await current_table_maps(pool, lost))[GROUPS].rows != (await dual_write.versions.current(GROUPS)).rows
+    findings, explanation = await _looked_into(stopped, lost)
+    for found_code, level in (("DIPV1025", "error"), ("table_map_paused", "warning")):
+        assert [finding.level for finding in findings if finding.code == found_code] == [level]
+    (drift,) = [finding for finding in findings if finding.level == "error"]
+    assert "msdyn_description" in drift.message and "Remove row" in drift.advice
+    assert not [finding for finding in findings if "Resume" in finding.advice]
+    assert "msdyn_description" in explanation.summary
+    assert [condition.name for condition in explanation.conditions if condition.outcome == "stops"] == [
+        "schema",
+        "state",
+    ]
     await states.change([GROUPS], "running", by="test")
     no_key = without_column(CATALOG, "msdyn_customergroup", "msdyn_groupid")
     assert await hold_what_does_not_fit(pool, no_key, states, activity) == [GROUPS]
     assert (await states.read([GROUPS]))[GROUPS].state == "not_running"
     assert GROUPS not in await current_table_maps(pool, no_key)
+    findings, explanation = await _looked_into(stopped, no_key)
+    assert "msdyn_groupid" in findings[0].message and findings[0].level == "error"
+    assert not explanation.flows and "msdyn_groupid" in explanation.summary
+
+
+async def _looked_into(environment: Environment, catalog: Catalog) -> tuple[list[Finding], Explanation]:
+    """What doctor says of the table map and of a record, in a process that was started with this catalog and ships no
+    table maps, which would have to fit."""
+    catalog = msgspec.structs.replace(catalog, table_maps={})
+    dual_write, pool = environment.dual_write, environment.dataverse_app.pool
+    legs = await CurrentLegs.open(catalog, partial(current_table_maps, pool, catalog), partial(read_generation, pool))
+    apps: dict[Half, Any] = {"dataverse": environment.dataverse_app, "finops": environment.finops_app}
+    pools = {half: app.pool.origin for half, app in apps.items()}
+    health = HealthCheck(apps, pools, dual_write.link, legs, dual_write.states, dual_write.activity)
+    why = Why(apps, pools, legs, dual_write.states, dual_write.activity)
+    return await health.table_maps([GROUPS]), await why.explain(GROUPS, "finops", "looked, usmf")
 
 
 def test_toml_of_every_map_is_the_same_after_writing() -> None:

@@ -17,7 +17,7 @@ from isthmus.apps.context import Context
 from isthmus.apps.principal import Half
 from isthmus.clock import now
 from isthmus.dual_write.activity_causes import cause_of
-from isthmus.dual_write.open_errors import STANDS_FOR, OpenErrors, nobody_knows
+from isthmus.dual_write.open_errors import GONE, OpenErrors, nobody_knows
 from isthmus.dual_write.shown_key import shown_key
 from isthmus.errors import IsthmusError, NotFound, Rejected, Unavailable
 from isthmus.observe import log
@@ -164,7 +164,7 @@ _RECORD = (
     f"from json_to_recordset($1::json) as given({_TYPES}) returning id"
 )
 _FOLLOWED_UP = "exists (select from isthmus.activity f where f.about = a.id and f.result = 'done')"
-_SETTLED = f"({_FOLLOWED_UP} or coalesce({STANDS_FOR} <> all(${{}}::text[]), false))"
+_SETTLED = f"({_FOLLOWED_UP} or {GONE})"
 _LIST = "select to_json(a)::text from isthmus.activity a{where} order by a.id desc limit {limit}"
 _GROUPS = """
 select coalesce(json_agg(g order by g.count desc, g.newest desc), '[]')::text from (

@@ -78,7 +78,7 @@ class Compare:
     async def differences(self, report: Report) -> AsyncGenerator[Difference]:
         """All differences of the report's map and companies, one by one; fills in the report's counts meanwhile."""
         check_known([report.table_map], self._legs.catalog)
-        await check_companies(self._pools, self._legs.catalog, report.companies)
+        await check_companies(self._pools, report.companies)
         comparison = self._comparison(report.table_map)
         legs = {half: self._legs.by_map[report.table_map, half] for half in HALVES if half in comparison.sends}
         tally = _Tally(report, legs)

@@ -8,9 +8,8 @@ from typing import Any
 import asyncpg
 
 from isthmus.apps.principal import Half
+from isthmus.dual_write.companies import company_codes
 from isthmus.dual_write.findings import HALVES_FIRST, Finding
-from isthmus.finops.companies import FIELD, TABLE
-from isthmus.finops.data_sources import SCHEMA
 from isthmus.metadata.catalog import Catalog
 from isthmus.store.migrate import migrations_waiting
 from isthmus.store.pool import fetch
@@ -23,7 +22,6 @@ select lower(c.cdm_companycode) as code, t.teamid is not null as has_team
 from dataverse.cdm_company c left join dataverse.team t on t.teamid = c.cdm_defaultowningteam
 where c.cdm_companycode is not null
 """
-_LEGAL_ENTITIES = f"select lower({FIELD}) as code from {SCHEMA}.{TABLE.lower()}"  # noqa: S608  (constants)
 _STATES = "select table_map from isthmus.table_map_state"
 _ROOT_TEAM = """
 select u.name as unit, (select t.name from dataverse.team t where t.businessunitid = u.businessunitid and t.isdefault
@@ -61,11 +59,6 @@ async def check_configuration(
             yield finding
 
 
-async def company_codes(half: Half, pool: asyncpg.Pool) -> set[str]:
-    """The codes, in lower case, of the companies that a half has."""
-    return {row["code"] for row in await fetch(pool, _COMPANIES if half == "dataverse" else _LEGAL_ENTITIES)}
-
-
 async def _database(half: Half, pool: asyncpg.Pool, link: str) -> AsyncIterator[Finding]:
     """100: a database of an older version. 1001: the row that says whose half it is."""
     waiting = await migrations_waiting(pool, "half")
@@ -92,7 +85,7 @@ async def _database(half: Half, pool: asyncpg.Pool, link: str) -> AsyncIterator[
 async def _companies(pools: Mapping[Half, asyncpg.Pool]) -> AsyncIterator[Finding]:
     """1003: both halves have the same companies. DWDVEV1007: each has a team that owns its rows."""
     companies = {row["code"]: row["has_team"] for row in await fetch(pools["dataverse"], _COMPANIES)}
-    legal_entities = await company_codes("finops", pools["finops"])
+    legal_entities = set(await company_codes("finops", pools["finops"]))
     missing = {"dataverse": legal_entities - companies.keys(), "finops": companies.keys() - legal_entities}
     advice = {
         "dataverse": "Run the table map of companies with an initial sync from finance and operations.",

@@ -102,7 +102,10 @@ class Delivery:
     async def delete(self, leg: Leg, ids: Sequence[RowId]) -> None:
         """Delete the counterparts of deleted records, as far as they took part and have one."""
         known = self._exchange.deleted
-        await self.remove(leg, [known.pop((leg.name, id_)) for id_ in ids if (leg.name, id_) in known])
+        records = {key: known[key] for id_ in ids if (key := (leg.name, id_)) in known}
+        await self.remove(leg, list(records.values()))
+        for key in records:
+            del known[key]
 
     async def remove(self, leg: Leg, records: Sequence[Projected]) -> None:
         """Delete the counterparts of records given as they were before they were deleted."""

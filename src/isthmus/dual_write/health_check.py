@@ -23,8 +23,10 @@ from isthmus.dual_write.legs import CurrentLegs
 from isthmus.dual_write.map_state import MapStates
 from isthmus.dual_write.queue import Queue, QueueCount
 from isthmus.dual_write.refused_records import RefusedRecords
+from isthmus.dual_write.schema_watch import SCHEMA
 from isthmus.dual_write.state_rows import TableMapState
-from isthmus.dual_write.table_map_health import Built, check_built
+from isthmus.dual_write.table_map_health import Built, check_built, schema_has_changed
+from isthmus.dual_write.versions import drifts_of_chosen
 from isthmus.errors import Unavailable
 from isthmus.finops.data_sources import Compiled
 from isthmus.store.transaction import DRIVER_ERRORS
@@ -78,19 +80,27 @@ class HealthCheck:
         NotFound (`table_map_not_found`). While a half is away, what the other one knows of them.
         """
         legs = await self._legs.refresh()
-        check_known(names or (), legs.catalog)
         standing = await self._standing()
+        # The versions that were chosen are rows of Dataverse.
+        known = "dataverse" in standing.states
+        drifts = await drifts_of_chosen(self._apps["dataverse"].pool, legs.catalog) if known else {}
+        check_known(set(names or ()) - drifts.keys(), legs.catalog)
         compiled = Compiled(legs.catalog)
         found: list[Finding] = []
-        for name in sorted(legs.catalog.table_maps if names is None else set(names)):
-            table_map = legs.catalog.table_maps[name]
-            built = Built(
-                table_map=table_map,
-                sources=compiled[table_map.entity],
-                legs=legs,
-                pipeline=self._apps["dataverse"].pipeline,
-            )
-            of_map = [*_check_state(name, standing), *_check_backlog(name, standing), *check_built(built)]
+        for name in sorted(legs.catalog.table_maps.keys() | drifts if names is None else set(names)):
+            of_map = [*_check_state(name, standing), *_check_backlog(name, standing)]
+            table_map = legs.catalog.table_maps.get(name)
+            if table_map is None:  # nothing is left of it that could run
+                of_map += schema_has_changed(name, drifts[name])
+            else:
+                built = Built(
+                    table_map=table_map,
+                    sources=compiled[table_map.entity],
+                    legs=legs,
+                    pipeline=self._apps["dataverse"].pipeline,
+                    drifts=drifts.get(name, ()),
+                )
+                of_map += check_built(built)
             found += sorted(of_map, key=lambda finding: ("error", "warning", "info").index(finding.level))
         return found
 
@@ -159,7 +169,7 @@ def _check_state(name: str, standing: _Standing) -> Iterator[Finding]:
             table_map=name,
             message=f"The table map is paused since {first.since:%Y-%m-%d %H:%M} UTC ({first.reason or 'manual'}): "
             "its changes wait in the queue.",
-            advice="Resume it.",
+            advice="Make it fit its schema again." if first.reason == SCHEMA else "Resume it.",
             details={"reason": first.reason},
         )
     elif first.state != "running":

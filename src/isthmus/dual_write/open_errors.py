@@ -14,13 +14,15 @@ from isthmus.store.connections import Connections
 from isthmus.store.pool import fetch
 
 OpenErrors = Callable[[], Awaitable[list[str] | None]]
-"""What was refused and still stands, named as `STANDS_FOR` does; None while a half can't be asked."""
+"""What was refused and still stands, named as in `GONE`; None while a half can't be asked."""
 
-STANDS_FOR = """
-case a.kind when 'catch_up_error' then concat_ws(' ', a.origin, a.details ->> 'queued_change')
-    when 'initial_sync_error' then concat_ws(' ', a.details ->> 'request', a.table_map) end
-"""
-"""SQL of what an entry `a` of the activity log stands for, null when it tells of nothing that is kept."""
+GONE = """exists (
+    select from (
+        select case a.kind when 'catch_up_error' then concat_ws(' ', a.origin, a.details ->> 'queued_change')
+            when 'initial_sync_error' then concat_ws(' ', a.details ->> 'request', a.table_map) end as name
+    ) refused where refused.name is not null and refused.name <> all(${}::text[])
+)"""
+"""SQL of whether what an entry `a` of the activity log tells of is not among those names; never of what isn't kept."""
 
 _STANDING = """
 select $1 || ' ' || id as name from isthmus.queued_change where status in ('waiting', 'failed') and attempts > 0

@@ -110,7 +110,7 @@ class Operations:
         """Bring table maps live, with an initial sync unless that is skipped; `needed` adds those that their lookups
         lead to and that are not running. Raises what `submit` raises."""
         catalog, states = await self._known(names)
-        await check_companies(self._pools, catalog, parameters.companies)
+        await check_companies(self._pools, parameters.companies)
         if needed:
             names = needed_maps(names, states, catalog)
         parameters = await self._completed(names, states, parameters)
@@ -157,7 +157,7 @@ class Operations:
     async def plan(self, names: Sequence[str], parameters: RunParameters, *, needed: bool) -> RunPlan:
         """What such a run would do; nothing is done."""
         catalog, states = await self._known(names)
-        await check_companies(self._pools, catalog, parameters.companies)
+        await check_companies(self._pools, parameters.companies)
         chosen = needed_maps(names, states, catalog) if needed else names
         parameters = await self._completed(chosen, states, parameters)
         planner = RunPlanner(self._pools, await self._current())

@@ -12,7 +12,7 @@ from isthmus.metadata.catalog import Catalog
 from isthmus.metadata.table_map import TableMap
 from isthmus.store.pool import Pool
 
-REASON = "schema"
+SCHEMA = "schema"
 """Why such a table map is paused."""
 
 
@@ -32,7 +32,7 @@ async def hold_what_does_not_fit(
         if state not in ("running", "initializing"):
             continue
         to: State = "paused" if state == "running" and _can_queue(table_map, catalog) else "not_running"
-        if await states.change([name], to, by=WATCH, reason=REASON):
+        if await states.change([name], to, by=WATCH, reason=SCHEMA):
             await activity.record(_entry(name, to, drifts))
             held.append(name)
     return held

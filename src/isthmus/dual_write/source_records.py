@@ -7,7 +7,7 @@ from uuid import UUID
 
 from isthmus.dataverse.app import DataverseApp
 from isthmus.dataverse.schema import sql_name
-from isthmus.dual_write.companies import companies
+from isthmus.dual_write.companies import company_codes
 from isthmus.dual_write.exchange import RowId
 from isthmus.dual_write.leg import Leg
 from isthmus.finops.app import FinopsApp
@@ -38,7 +38,7 @@ class SourceRecords:
         if not self._is_company_specific(leg):
             return [NO_COMPANY]
         chosen = None if wanted is None else {code.lower() for code in wanted}
-        known = await companies(self._pool(leg), leg.source, self._dataverse.catalog)
+        known = await company_codes(leg.source, self._pool(leg))
         return [code for code in known if chosen is None or code in chosen]
 
     async def count(self, leg: Leg, company: str) -> int:

@@ -5,7 +5,7 @@ One function per published code. They look at the compiled legs and the definiti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ from isthmus.dual_write.findings import Finding
 from isthmus.dual_write.leg import Leg
 from isthmus.dual_write.leg_sql import entity_rows
 from isthmus.dual_write.legs import Legs
+from isthmus.dual_write.schema_drift import Drift
 from isthmus.finops.data_sources import COMPANY, RECID, DataSources, Source
 from isthmus.metadata.check import table_map_faults
 from isthmus.metadata.entity import FinopsTable
@@ -27,12 +28,16 @@ _STAMPS = frozenset({"createddatetime", "createdby", "modifieddatetime", "modifi
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
-    """A table map with all that it is built of; `pipeline` is the one of the Dataverse half."""
+    """A table map with all that it is built of; `pipeline` is the one of the Dataverse half.
+
+    `drifts`: in what its chosen version no longer fits; it is built without the rows concerned then.
+    """
 
     table_map: TableMap
     sources: DataSources
     legs: Legs
     pipeline: Pipeline
+    drifts: Sequence[Drift] = ()
 
     @property
     def name(self) -> str:
@@ -61,6 +66,9 @@ def check_built(built: Built) -> Iterator[Finding]:
 
 def definition_is_valid(built: Built) -> Iterator[Finding]:
     """DIPV codes and 900: what `isthmus check` says of the version that is chosen."""
+    if built.drifts:
+        yield from schema_has_changed(built.name, built.drifts)
+        return
     for fault in table_map_faults(built.legs.catalog, built.table_map, LANGUAGES):
         yield Finding(
             code=fault.code,
@@ -69,6 +77,19 @@ def definition_is_valid(built: Built) -> Iterator[Finding]:
             message=f"{fault.field}: {fault.message}" if fault.field else fault.message,
             advice="Stop the table map, correct its definition, and run it again.",
             details={"row": fault.row, "field": fault.field},
+        )
+
+
+def schema_has_changed(table_map: str, drifts: Iterable[Drift]) -> Iterator[Finding]:
+    """The same for a version that fitted when it was chosen: what has changed since."""
+    for drift in drifts:
+        yield Finding(
+            code=drift.code,
+            level="error",
+            table_map=table_map,
+            message=f"Its schema has changed: {drift.what}",
+            advice=f"Stop the table map. {drift.advice} Then run it again.",
+            details={"row": drift.row, "field": drift.field},
         )
 
 

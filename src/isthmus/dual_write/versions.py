@@ -19,7 +19,7 @@ from isthmus.apps.principal import Principal
 from isthmus.dual_write.activity import ActivityLog, Entry, Kind
 from isthmus.dual_write.map_state import MapStates
 from isthmus.dual_write.mapping_document import mapping_json, properties_json
-from isthmus.dual_write.schema_drift import without_broken_rows
+from isthmus.dual_write.schema_drift import Drift, drift_of, without_broken_rows
 from isthmus.dual_write.validation import refuse_faults, validate
 from isthmus.dual_write.version_number import rank, version_numbers
 from isthmus.dual_write.version_rows import (
@@ -74,6 +74,12 @@ async def chosen_table_maps(dataverse: Pool, catalog: Catalog) -> dict[str, Tabl
         return {}
     rows = {str(row["id"]): row for row in await dataverse.fetch(BY_ID, list(chosen.values()))}
     return {name: definition_of(present(rows.get(version), name, version), catalog) for name, version in chosen.items()}
+
+
+async def drifts_of_chosen(dataverse: Pool, catalog: Catalog) -> dict[str, list[Drift]]:
+    """In what these versions no longer fit the catalog; table maps that fit are left out."""
+    chosen = await chosen_table_maps(dataverse, catalog)
+    return {name: drifts for name, table_map in chosen.items() if (drifts := drift_of(table_map, catalog))}
 
 
 class Versions:

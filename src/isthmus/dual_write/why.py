@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from isthmus.apps.port import App
 from isthmus.apps.principal import Half
 from isthmus.dual_write.activity import ERROR_KINDS, ActivityFilter, ActivityLog
 from isthmus.dual_write.closer_look import Candidate, CloserLook
-from isthmus.dual_write.configuration_health import company_codes
+from isthmus.dual_write.companies import company_codes
 from isthmus.dual_write.delivery import HALF_NAMES
 from isthmus.dual_write.dependencies import check_known
 from isthmus.dual_write.exchange import RowId
@@ -25,7 +25,11 @@ from isthmus.dual_write.legs import CurrentLegs, Legs
 from isthmus.dual_write.map_state import MapStates
 from isthmus.dual_write.queue import Queue
 from isthmus.dual_write.refused_records import RefusedRecords
+from isthmus.dual_write.schema_drift import Drift
+from isthmus.dual_write.schema_watch import SCHEMA
 from isthmus.dual_write.shown_key import shown_key
+from isthmus.dual_write.table_map_health import schema_has_changed
+from isthmus.dual_write.versions import drifts_of_chosen
 from isthmus.errors import NotFound
 from isthmus.finops.data_sources import Compiled, fixed_conditions
 from isthmus.store.pool import fetch
@@ -81,6 +85,9 @@ class Why:
         NotFound: `table_map_not_found`, or `record_not_found` when the half has nothing of this id or key.
         """
         legs = await self._legs.refresh()
+        drifts = (await drifts_of_chosen(self._apps["dataverse"].pool, legs.catalog)).get(table_map, [])
+        if table_map not in legs.catalog.table_maps and drifts:
+            return _explanation(table_map, half, None, record, _changed_schema(table_map, drifts))
         check_known([table_map], legs.catalog)
         leg = legs.by_map.get((table_map, half))
         if leg is None:
@@ -94,7 +101,8 @@ class Why:
         found = await self._find(legs, leg, record)
         if isinstance(found, Condition):
             return _explanation(table_map, half, None, record, [found])
-        conditions = [condition async for condition in self._conditions(legs, leg, found)]
+        conditions = _changed_schema(table_map, drifts)
+        conditions += [condition async for condition in self._conditions(legs, leg, found)]
         return _explanation(table_map, half, found, shown_key(found.key), conditions)
 
     async def _find(self, legs: Legs, leg: Leg, record: str) -> Projected | Condition:
@@ -187,7 +195,7 @@ class Why:
             name="state",
             outcome="stops",
             message=f"The table map is {state.state} ({state.reason or 'manual'}): changes wait in the queue.",
-            advice="Resume the table map.",
+            advice="Make it fit its schema again." if state.reason == SCHEMA else "Resume the table map.",
         )
 
     async def _company(self, legs: Legs, leg: Leg, record: Projected) -> Condition | None:
@@ -298,6 +306,19 @@ def _failing(explained: Explained) -> list[str]:
         return inner
     held = [f"{field} is {'null' if value is None else repr(value)}" for field, value in explained.values.items()]
     return [f"{explained.text}, but {' and '.join(held)}" if held else explained.text]
+
+
+def _changed_schema(table_map: str, drifts: Sequence[Drift]) -> list[Condition]:
+    """In what the chosen version no longer fits. What was added to the schema keeps nothing from flowing by itself."""
+    return [
+        Condition(
+            name="schema",
+            outcome="note" if drift.kind == "added" else "stops",
+            message=finding.message,
+            advice=finding.advice,
+        )
+        for drift, finding in zip(drifts, schema_has_changed(table_map, drifts), strict=True)
+    ]
 
 
 def _key(record: Projected) -> Condition:
