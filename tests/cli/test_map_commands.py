@@ -198,6 +198,27 @@ def test_a_changed_definition_is_a_version(running: Running, tmp_path: Path) -> 
     assert "done" in running.map("run", UNITS, "--alone")
 
 
+def test_a_new_table_map_is_checked_then_made_and_deleted(running: Running, tmp_path: Path) -> None:
+    file, name = tmp_path / "new.toml", "msdyn_productcolors - Units"
+    text = (
+        'entity = "UnitOfMeasureEntity"\ntable = "msdyn_productcolor"\nintegration_key = ["msdyn_productcolorname"]\n'
+        'rows = [["UNITSYMBOL", ">", "msdyn_productcolorname"]]\n'
+    )
+    new = ("edit", name, "--new", "--file", str(file))
+    file.write_text(text.replace("UNITSYMBOL", "NOSUCHFIELD"))
+    assert "NOSUCHFIELD" in running.map(*new, "--check", code=exit_codes.FAILED)
+    file.write_text(text)
+    assert "No faults" in running.map(*new, "--check")
+    assert name not in {one["name"] for one in running.map_json("list")}
+    assert "as it stands" in running.map(*new, "--remove", "1", code=exit_codes.FAILED)
+    assert name in running.map(*new)
+    assert "joins UnitOfMeasureEntity" in running.map(*new, "--check", code=exit_codes.FAILED)
+    assert "alone" in running.map("edit", name, "--delete", "--check", code=exit_codes.FAILED)
+    assert running.map_json("show", name)["summary"]["state"] == "not_running"
+    assert "was deleted" in running.map("edit", name, "--delete")
+    assert name not in {one["name"] for one in running.map_json("list")}
+
+
 def test_usage(running: Running) -> None:
     assert running.isthmus("map", "resume", UNITS, "--live", "never").returncode != exit_codes.OK
     assert "exclude" in running.map("versions", UNITS, "--roll-back", "--delete", "1.0.0.0", code=exit_codes.FAILED)

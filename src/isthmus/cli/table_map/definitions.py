@@ -96,12 +96,18 @@ def edit(
     given = {key: value for key, value in properties.items() if value is not None}
     if given:
         edits.append({"edit": "set", **given})
+    if new and edits:
+        raise Rejected("--new makes a table map of --file as it stands: write the changes into the file.")
+    if delete and (new or check or file or edits):
+        raise Rejected("--delete deletes the whole table map: give it alone.")
     naming = {key: value for key, value in {"version": version, "publisher": publisher}.items() if value is not None}
     with management(data_dir) as api:
         if new:
             definition = {"name": name, **_file(file)}
-            only_publisher = {"publisher": publisher} if publisher else {}
-            return _say(api.post("/table-maps", {"definition": definition, **only_publisher}), json)
+            made = {"definition": definition} | ({"publisher": publisher} if publisher else {})
+            if check:
+                return _print_faults(api.post("/validate", made), json)
+            return _say(api.post("/table-maps", made), json)
         (name,) = api.named(name)
         if delete:
             api.delete(path_of(name))

@@ -135,6 +135,11 @@ class DefinitionCalls:
         saved = await self._editing.create(table_map, caller.principal, publisher=body.publisher)
         return Saved(id=saved, table_map=table_map.name)
 
+    @endpoint("POST", "/validate")
+    async def validate_table_map(self, body: NewTableMap) -> Validation:
+        """Hold a new table map against both halves. Nothing is made."""
+        return await self._editing.validate_new(table_map_of(body.definition))
+
     @endpoint("DELETE", "/table-maps/{name}")
     async def delete_table_map(self, name: str, caller: Caller) -> None:
         """Delete a stopped table map that was made in this environment, with all its versions."""
