@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,28 @@ class Running:
         self.data_dir = data_dir
 
     def isthmus(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from isthmus.cli import main; main()", *arguments]
-        command += ["--data-dir", str(self.data_dir)]
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("ISTHMUS_")}
-        clean["COLUMNS"] = "200"
+        command, clean = self.command(*arguments)
         return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=clean)
+
+    def at_terminal(self, typed: str, *arguments: str) -> str:
+        """What a command shows at a terminal at which this is typed."""
+        keyboard, terminal = os.openpty()
+        command, clean = self.command(*arguments)
+        with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=clean) as process:
+            os.close(terminal)
+            os.write(keyboard, typed.encode())
+            shown = b""
+            with suppress(OSError):  # what Linux says when the last one has closed the terminal
+                while chunk := os.read(keyboard, 1000):
+                    shown += chunk
+            assert process.wait(280) == exit_codes.OK, shown
+        os.close(keyboard)
+        return shown.decode()
+
+    def command(self, *arguments: str) -> tuple[list[str], dict[str, str]]:
+        command = [sys.executable, "-c", "from isthmus.cli import main; main()", *arguments]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("ISTHMUS_")}
+        return [*command, "--data-dir", str(self.data_dir)], clean | {"COLUMNS": "200"}
 
     def map(self, *arguments: str, code: int = exit_codes.OK) -> str:
         """What `isthmus map` prints; it must end with this exit code."""
@@ -110,6 +128,27 @@ def test_paused_changes_wait_and_are_delivered(running: Running) -> None:
     resumed = running.map_json("resume", CURRENCIES)
     assert (resumed["state"], resumed["progress"][0]["done"]) == ("completed", 1)
     assert running.map_json("compare", CURRENCIES)[0]["equal"] >= 1
+
+
+def test_what_depends_on_a_paused_table_map_is_told_and_offered(running: Running) -> None:
+    pairs = {(edge["needs"], edge["table_map"]) for edge in running.map_json("graph")["edges"]}
+    needed = [parent for parent, _ in pairs]
+    parent, child = min(pair for pair in pairs if needed.count(pair[0]) == 1 and pair[1] not in needed)
+
+    done = running.isthmus("map", "pause", parent, "--json")
+    assert json.loads(done.stdout)["dependents"] == [child]
+    assert child in done.stderr and "--with-dependents" in done.stderr
+    assert json.loads(done.stdout)["table_maps"] == [parent]
+    running.map("resume", parent)
+    assert running.at_terminal("n\n", "map", "pause", parent).count(child) == 1
+    assert [one["name"] for one in running.map_json("list", "--state", "paused")] == [parent]
+    running.map("resume", parent)
+    asked = running.at_terminal("y\n", "map", "stop", parent)
+    assert "Stop them too? [y/N]" in asked and "Stop of 2 table maps: done" in asked
+    assert {one["name"] for one in running.map_json("list", "--state", "not_running")} == {parent, child}
+    running.map("run", parent, child, "--skip-initial-sync")
+    assert running.map_json("pause", parent, "--with-dependents")["dependents"] == []
+    running.map("resume", parent, child)
 
 
 def test_what_is_refused_is_shown_and_tried_again(running: Running) -> None:
