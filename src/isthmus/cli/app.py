@@ -25,6 +25,7 @@ app.command("isthmus.cli.check:check", name="check")
 app.command("isthmus.cli.doctor:doctor", name="doctor")
 app.command("isthmus.cli.activity:activity", name="activity")
 app.command("isthmus.cli.table_map:app", name="map")
+app.command("isthmus.cli.alerts:app", name="alerts")
 app.command("isthmus.cli.demo:demo", name="demo")
 
 

@@ -160,7 +160,12 @@ def named_record(half: Half, record: int | UUID | str) -> int | UUID | str:
         return int(record)
     if half == "dataverse" and _GUID.fullmatch(record):
         return UUID(record)
-    return "\x1f".join(part.strip() for part in record.lower().split(","))
+    return canonical_key(record)
+
+
+def canonical_key(text: str) -> str:
+    """The integration key that people write with commas between its parts, as legs write it."""
+    return "\x1f".join(part.strip() for part in text.lower().split(","))
 
 
 async def _project(connection: asyncpg.Connection, leg: Leg, record_id: int | UUID) -> Projected:

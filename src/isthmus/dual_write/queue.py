@@ -224,26 +224,33 @@ class Queue:
         return found
 
     async def retry(self, half: Half, table_map: str, ids: Collection[int] | None = None) -> int:
-        """Let refused changes wait for another attempt: these, or all; how many. NotFound when one is not refused."""
-        tag = await self._pools[half].execute(_RETRY, table_map, None if ids is None else sorted(set(ids)))
-        return _affected(tag, ids, table_map, "was refused")
+        """Let refused changes wait for another attempt: these, or all; how many. NotFound, and nothing done, when one
+        is not refused."""
+        wanted = None if ids is None else sorted(set(ids))
+        return await self._change(half, table_map, wanted, "refused", _RETRY, table_map, wanted)
 
     async def dismiss(self, half: Half, table_map: str, ids: Collection[int], *, by: str, reason: str) -> int:
-        """Give up changes that wait or were refused; they stay listed, with who and why. NotFound when one is gone."""
-        tag = await self._pools[half].execute(_DISMISS, [table_map], sorted(set(ids)), by, reason)
-        return _affected(tag, ids, table_map, "waits or was refused")
-
-
-def _affected(tag: str, ids: Collection[int] | None, table_map: str, what: str) -> int:
-    count = int(tag.rpartition(" ")[2])
-    if ids is not None and count < len(set(ids)):
-        raise NotFound(
-            f"Of {len(set(ids))} changes of table map '{table_map}' only {count} are such that {what}; the others were "
-            "applied or dismissed meanwhile. List the queue again.",
-            code="queued_change_not_found",
-            table_map=table_map,
+        """Give up changes that wait or were refused; they stay listed, with who and why. NotFound, and nothing done,
+        when one is gone."""
+        wanted = sorted(set(ids))
+        return await self._change(
+            half, table_map, wanted, "waiting or refused", _DISMISS, [table_map], wanted, by, reason
         )
-    return count
+
+    async def _change(
+        self, half: Half, table_map: str, ids: Sequence[int] | None, status: str, sql: str, *arguments: Any
+    ) -> int:
+        """Run a statement about these changes, or about all; how many it found."""
+        async with self._pools[half].acquire() as connection, connection.transaction():
+            count = int((await connection.execute(sql, *arguments)).rpartition(" ")[2])
+            if ids is not None and count < len(ids):
+                raise NotFound(
+                    f"Of {len(ids)} changes of table map '{table_map}' on the {half} half {count} are {status}; the "
+                    "others are not in its queue. List the queue again.",
+                    code="queued_change_not_found",
+                    table_map=table_map,
+                )
+        return count
 
 
 def _counts(records: Iterable[Any]) -> dict[str, QueueCount]:

@@ -1,4 +1,4 @@
-"""`isthmus map versions` and `edit`: definitions of table maps, each saved change a version of its own."""
+"""`isthmus map versions`, `validate` and `edit`: definitions of table maps, each saved change a version of its own."""
 
 from __future__ import annotations
 
@@ -57,6 +57,23 @@ def versions(
         ),
     )
     return exit_codes.OK
+
+
+def validate(
+    name: Name,
+    /,
+    *,
+    version: Annotated[str | None, Parameter(help="Number of a version (default: the chosen one).")] = None,
+    publisher: Publisher = None,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Hold a saved version of a table map against both halves as they are now. Exit code 1 when it has faults."""
+    with management(data_dir) as api:
+        (name,) = api.named(name)
+        path = path_of(name)
+        draft = {} if version is None else {"based_on": _version(api, path, version, publisher)["id"]}
+        return _print_faults(api.post(f"{path}/validate", draft), json)
 
 
 def edit(
@@ -160,7 +177,7 @@ def _say(answer: Document, json: bool) -> int:
     elif answer.get("deleted"):
         print(f"{answer['table_map']} was deleted.")
     else:
-        print(f"{answer['table_map']}: version {answer['id']} was saved.")
+        print(f"{answer['table_map']}: version {answer['version']} was saved.")
     return exit_codes.OK
 
 

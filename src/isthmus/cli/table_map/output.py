@@ -47,6 +47,11 @@ def print_grid(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     _console().print(grid)
 
 
+def shown_key(key: str | None) -> str:
+    """An integration key as people read it."""
+    return (key or "").replace("\x1f", ", ")
+
+
 def follow(api: Management, request: Document, *, json: bool, more: Document | None = None) -> int:
     """Show a request until it has ended; exit code 0 when it did what was asked and nothing was refused, else 1.
 

@@ -8,11 +8,15 @@ from isthmus.apps.principal import Half
 from isthmus.dual_write.activity import ActivityLog, Entry
 from isthmus.dual_write.management_api.endpoint import Caller, endpoint
 from isthmus.dual_write.management_api.paging import Limit, Page, page_of
+from isthmus.dual_write.preview import canonical_key
 from isthmus.dual_write.queue import Queue, QueuedChange, Status
 
 
 class QueueQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Changes made on one half, by status and by the record's key; `after` is what a page gave as `next`."""
+    """Changes made on one half, by status and by the record's key with commas between its parts.
+
+    `after` is what a page gave as `next`.
+    """
 
     half: Half
     status: tuple[Status, ...] = ("waiting", "failed")
@@ -52,8 +56,9 @@ class QueueCalls:
     @endpoint("GET", "/table-maps/{name}/queue")
     async def list_queue(self, name: str, query: QueueQuery) -> Page[QueuedChange]:
         """List changes of one half in the order they were made."""
+        key = None if query.key is None else canonical_key(query.key)
         found = await self._queue.list(
-            query.half, name, statuses=query.status, key=query.key, after=query.after, limit=query.limit + 1
+            query.half, name, statuses=query.status, key=key, after=query.after, limit=query.limit + 1
         )
         return page_of(found, query.limit, lambda change: str(change.id))
 
