@@ -405,4 +405,6 @@ def test_a_new_table_map_is_checked_then_made_and_deleted(running: Running, tmp_
 
 def test_usage(running: Running) -> None:
     assert running.isthmus("map", "resume", UNITS, "--live", "never").returncode != exit_codes.OK
+    bogus = running.isthmus("map", "list", "--state", "bogus")
+    assert bogus.returncode == exit_codes.USAGE and '"not_running"' in bogus.stderr
     assert "exclude" in running.map("versions", UNITS, "--roll-back", "--delete", "1.0.0.0", code=exit_codes.FAILED)

@@ -183,9 +183,22 @@ async def test_who_is_no_system_user_is_not_let_in(halves: Environment) -> None:
         ("GET", "/activity?limit=0", None, 400, "query_parameter", "limit"),
         ("GET", "/activity?colour=red", None, 400, "query_parameter", "colour"),
         ("GET", "/activity?code=a&code=b", None, 400, "query_parameter", "code"),
+        ("GET", "/activity?kind=paused&kind=nonsense", None, 400, "query_parameter", "kind"),
+        ("GET", "/activity?since=2026-05-01T08:00:00", None, 400, "query_parameter", "since"),
+        ("GET", "/requests?state=bogus", None, 400, "query_parameter", "state"),
         ("GET", "/requests/12", None, 400, "query_parameter", "request_id"),
         ("GET", f"/requests/{NO_ID}", None, 404, "request_not_found", None),
         ("GET", "/table-maps/none", None, 404, "table_map_not_found", None),
+        ("GET", "/table-maps/none/queue?half=finops", None, 404, "table_map_not_found", None),
+        ("POST", "/table-maps/none/queue/retry", b'{"half": "finops"}', 404, "table_map_not_found", None),
+        (
+            "POST",
+            "/table-maps/none/queue/dismiss",
+            b'{"half": "finops", "ids": [1], "reason": "x"}',
+            404,
+            "table_map_not_found",
+            None,
+        ),
         ("POST", "/run", b"{", 400, "payload_syntax", None),
         ("POST", "/run", b'{"table_maps": 1}', 400, "payload_property", "table_maps"),
         ("POST", "/run", b'{"table_maps": [], "colour": "red"}', 400, "payload_property", None),
@@ -210,6 +223,26 @@ async def test_refusals_say_what_is_wrong_and_what_to_do(
     assert refused.headers["content-type"] == "application/problem+json"
     assert problem["detail"].endswith(".") and problem["what_to_do"].endswith(".")
     assert problem["type"] == f"urn:isthmus:error:{code}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "allowed"),
+    [
+        ("GET", "/activity?kind=nonsense", None, "catch_up_error"),
+        ("GET", "/requests?state=nonsense", None, "cancelled, completed, error, running, waiting"),
+        ("GET", "/refused-records?half=nonsense", None, "dataverse"),
+        ("POST", "/alert-rules", {"name": "x", "error_types": ["half_away", "nonsense"]}, "schema_changed"),
+        ("POST", "/alert-rules", {"name": "x", "threshold": {"unit": "nonsense"}}, "days, hours, minutes, seconds"),
+        ("POST", "/run", {"table_maps": [], "masters": {"x": "nonsense"}}, "dataverse"),
+    ],
+)
+async def test_a_value_that_is_none_of_the_allowed_ones_is_refused_with_these(
+    api: httpx.AsyncClient, method: str, path: str, body: Any, allowed: str
+) -> None:
+    refused = await api.request(method, path, json=body)
+    assert refused.status_code == 400
+    detail = refused.json()["detail"]
+    assert "'nonsense'" in detail and allowed in detail.partition("there are: ")[2]
 
 
 async def test_the_description_is_complete_and_true(api: httpx.AsyncClient, halves: Environment) -> None:

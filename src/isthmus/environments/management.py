@@ -59,7 +59,7 @@ def management_api(dataverse: DataverseApp, finops: FinopsApp, dual_write: DualW
         ActionCalls(dual_write.operations),
         RequestCalls(requests, origins),
         Stream(Feed(partial(_observed, table_maps, requests))),
-        QueueCalls(dual_write.queue, dual_write.activity),
+        QueueCalls(current, dual_write.queue, dual_write.activity),
         RefusedRecordCalls(RefusedRecords(origins)),
         ActivityCalls(dual_write.activity, partial(_resend, dual_write.repair)),
         AlertCalls(dual_write.alert_rules),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -16,7 +16,10 @@ ARROWS = {"both": "<->", "to_dataverse": "->", "to_finops": "<-", "none": ""}
 
 def list_table_maps(
     *,
-    state: Annotated[str | None, Parameter(help="Only table maps in this state, such as paused.")] = None,
+    state: Annotated[
+        Literal["not_running", "initializing", "running", "paused", "resuming"] | None,
+        Parameter(help="Only table maps in this state."),
+    ] = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
-from isthmus.dual_write.activity import ActivityFilter, ActivityLog, Entry, Group, Resend
+from isthmus.dual_write.activity import ActivityFilter, ActivityLog, Entry, Group, Kind, Resend
 from isthmus.dual_write.activity_csv import activity_csv
 from isthmus.dual_write.management_api.csv import Csv
 from isthmus.dual_write.management_api.endpoint import Caller, endpoint
 from isthmus.dual_write.management_api.paging import Limit, Page, page_of
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True, description="A time with its zone.")]
 
 
 class ActivityQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,13 +21,13 @@ class ActivityQuery(msgspec.Struct, frozen=True, kw_only=True):
     shown; `open` leaves out errors that somebody has settled."""
 
     table_map: str | None = None
-    kind: list[str] = []
+    kind: list[Kind] = []
     code: str | None = None
     key: str | None = None
     correlation_id: str | None = None
     cause: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     about: int | None = None
     open: bool = False
     after: int | None = None
