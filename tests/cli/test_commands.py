@@ -81,6 +81,17 @@ def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
     assert "can't be created" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [("status",), ("status", "--json"), ("check",), ("map", "--help")])
+def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-c", "from isthmus.cli import main; main()", *arguments]
+    directory = {"ISTHMUS_DATA_DIR": str(tmp_path)}
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=os.environ | directory, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (exit_codes.FAILED, b"")
+
+
 @pytest.mark.parametrize("command", ["status", "down", "token"])
 def test_client_commands_load_nothing_heavy(tmp_path: Path, command: str) -> None:
     """They have to start within 0.3 s; what makes them slow is what they import."""

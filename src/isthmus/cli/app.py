@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import cyclopts
@@ -32,7 +33,11 @@ app.command("isthmus.cli.demo:demo", name="demo")
 def main() -> None:
     """Entry point of `isthmus`: run a command; a refusal is one sentence on standard error and an exit code."""
     try:
-        app()
+        _run()
+    except BrokenPipeError:
+        # Who read our output has seen enough. What is left of it must go somewhere when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(exit_codes.FAILED)
     except SettingError as error:
         _fail(str(error), exit_codes.USAGE)
     except NotRunning as error:
@@ -43,6 +48,13 @@ def main() -> None:
         _fail(error.message, exit_codes.FAILED)
     except KeyboardInterrupt:
         sys.exit(exit_codes.INTERRUPTED)
+
+
+def _run() -> None:
+    try:
+        app()
+    finally:
+        sys.stdout.flush()
 
 
 def _fail(message: str, code: int) -> None:
