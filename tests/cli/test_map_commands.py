@@ -296,7 +296,10 @@ def test_activity_is_filtered_and_grouped(running: Running) -> None:
     (group,) = running.activity("--group", "--kind", "catch_up_error", "--since", began)
     assert (group["count"], group["table_maps"]) == (1, [CURRENCIES])
     assert "required_column" in running.isthmus("activity", "--group").stdout
-    assert entry["message"] in running.isthmus("activity").stdout
+    (paused, *_) = running.activity("--kind", "paused", "--since", began)
+    assert paused["who"]
+    shown = running.isthmus("activity", "--since", began).stdout
+    assert entry["message"] in shown and f"paused  {CURRENCIES}  {paused['who']}" in shown
     refused = running.isthmus("activity", "--since", "soon")
     assert (refused.returncode, "2026-05-01" in refused.stderr) == (exit_codes.FAILED, True)
     (failed,) = running.map_json("queue", CURRENCIES, "--key", "xac")
@@ -309,6 +312,7 @@ def test_what_initial_sync_refuses_is_kept_and_run_again(running: Running, tmp_p
     running.create("Currencies", {"CurrencyCode": "XRF", "Name": "Without symbol"})
     refused = running.map("run", CURRENCIES, "--alone", "--master", "finops", code=exit_codes.FAILED)
     assert "1 records were refused" in refused and "errors only" in refused
+    assert running.map_json("show", CURRENCIES)["summary"]["last_request"]["state"] == "error"
     assert running.map_json("show", CURRENCIES)["summary"]["state"] == "not_running"
     file = tmp_path / "refused.csv"
     (record,) = running.map_json("errors", CURRENCIES, "--csv", str(file), code=exit_codes.FAILED)["initial_sync"]

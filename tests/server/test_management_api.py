@@ -12,12 +12,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import httpx
 import msgspec
 import pytest
 from tests.support.callers import CALLER
-from tests.support.writing import create
+from tests.support.writing import create, delete
 
 from isthmus.dual_write.activity import Entry
 from isthmus.dual_write.fence import enter
@@ -29,6 +30,7 @@ ROOT = "/api/isthmus/v1"
 NO_ID = "12345678-1234-1234-1234-123456789012"
 UNITS = "uoms - Units"
 CUSTOMERS = "accounts - Customers V3"
+CURRENCIES = "transactioncurrencies - Currencies"
 
 
 @pytest.fixture(scope="session")
@@ -185,6 +187,8 @@ async def test_who_is_no_system_user_is_not_let_in(halves: Environment) -> None:
         ("GET", "/activity?code=a&code=b", None, 400, "query_parameter", "code"),
         ("GET", "/activity?kind=paused&kind=nonsense", None, 400, "query_parameter", "kind"),
         ("GET", "/activity?since=2026-05-01T08:00:00", None, 400, "query_parameter", "since"),
+        ("GET", "/refused-records", None, 400, "query_parameter", "half"),
+        ("POST", "/pause", b"{}", 400, "payload_property", "table_maps"),
         ("GET", "/requests?state=bogus", None, 400, "query_parameter", "state"),
         ("GET", "/requests/12", None, 400, "query_parameter", "request_id"),
         ("GET", f"/requests/{NO_ID}", None, 404, "request_not_found", None),
@@ -287,6 +291,32 @@ async def test_lists_are_given_page_by_page(api: httpx.AsyncClient, halves: Envi
         seen += [entry["message"] for entry in page["items"]]
         after = page["next"]
     assert (seen, after) == (["4.", "3.", "2.", "1.", "0."], None)
+
+
+async def test_entries_name_who_did_it(api: httpx.AsyncClient, halves: Environment) -> None:
+    shared = {"table_map": "named", "message": "Done."}
+    own = Entry(kind="repaired", principal="isthmus", **shared)
+    ids = await halves.activity.record(Entry(kind="repaired", principal=CALLER.object_id, **shared), own)
+    sought = "select fullname from dataverse.systemuser where azureactivedirectoryobjectid = $1"
+    name = await halves.dataverse_app.pool.origin.fetchval(sought, UUID(CALLER.object_id))
+    page = (await api.get("/activity", params={"table_map": "named"})).json()["items"]
+    assert [entry["who"] for entry in page] == [None, name]
+    assert (await api.get(f"/activity/{ids[0]}")).json()["who"] == name
+
+
+async def test_a_run_that_refuses_records_of_one_table_map_is_completed_for_the_others(
+    api: httpx.AsyncClient, halves: Environment
+) -> None:
+    names = {"table_maps": [UNITS, CURRENCIES]}
+    await ended(api, await api.post("/stop", json=names))
+    (id_,) = await create(halves.finops_app, "CurrencyEntity", {"currencycode": "XWS", "name": "Without symbol"})
+    run = await ended(api, await api.post("/run", json=names | {"needed": False, "master": "finops"}))
+    assert (run["state"], run["code"]) == ("error", "initial_sync_refused")
+    last = {one["name"]: one["last_request"] for one in (await api.get("/table-maps")).json() if one["last_request"]}
+    assert (last[CURRENCIES]["state"], last[UNITS]["state"]) == ("error", "completed")
+    assert "refused" in last[CURRENCIES]["message"] and last[UNITS]["message"] is None
+    await delete(halves.finops_app, "CurrencyEntity", id_)
+    await ended(api, await api.post("/run", json={"table_maps": [CURRENCIES], "needed": False}))
 
 
 async def test_activity_as_a_file(api: httpx.AsyncClient, halves: Environment) -> None:

@@ -72,9 +72,12 @@ def _time(option: str, text: str | None) -> str | None:
 
 def _print(entry: Document) -> None:
     when = entry["at"][:19].replace("T", " ")
-    print(f"{when}  {entry['kind']}  {entry['table_map'] or '-'}  {entry['record_key'] or ''}".rstrip())
+    facts = (when, entry["kind"], entry["table_map"] or "-", entry["who"] or entry["principal"], entry["record_key"])
+    print("  ".join(fact for fact in facts if fact))
     if entry["code"]:
-        print(f"  began in {entry['origin']}, refused by {entry['refused_by'] or entry['origin']} ({entry['code']})")
+        began = f"began in {entry['origin']}, " if entry["origin"] else ""
+        by = f" by {entry['refused_by']}" if entry["refused_by"] else ""
+        print(f"  {began}refused{by} ({entry['code']})")
     print(f"  {entry['message']}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.inspect import DictType, ListType, LiteralType, Metadata, StructType, UnionType, VarTupleType, type_info
 
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
 _STEP = re.compile(r"\w+|\[[^\]]*\]")
 
 
@@ -16,6 +17,8 @@ def reason_of(error: msgspec.ValidationError, wanted: Any) -> tuple[str, str]:
     """What was wrong with a value of the type `wanted`, and the path to it."""
     reason, _, place = str(error).partition(" - at `")
     place = place.removesuffix("`").removeprefix("$.").removeprefix("$")
+    if missing := _MISSING.fullmatch(reason):
+        return "it is missing", f"{place}.{missing[1]}".lstrip(".")
     if reason.startswith("Invalid enum value"):
         kinds = [type_info(wanted)]
         for step in _STEP.findall(place):
