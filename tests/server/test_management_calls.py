@@ -86,7 +86,7 @@ async def script(halves: Environment) -> AsyncIterator[Script]:
 
 
 async def test_an_environment_is_found_by_host_or_address(script: Script) -> None:
-    for identifier in ("erp.example.com", "https://erp.example.com/", "ERP.example.com"):
+    for identifier in ("erp.example.com", "https://erp.example.com/", "ERP.example.com", "erp.example.com:8443"):
         (found,) = await script.get(f"{BASE}/Environments", targetType="AX", identifier=identifier)
         assert found["cid"] == script.cid and found["detail"]["isSolutionAware"]
     assert await script.get(f"{BASE}/Environments", targetType="AX", identifier="other.example.com") == []
@@ -129,6 +129,11 @@ async def test_initial_sync_details(script: Script) -> None:
     (task,) = response["taskExecutionStatuses"]
     assert [leg["displayName"] for leg in task["legs"]] == ["AX to CRM"]
     assert task["legs"][0]["status"] == "Completed" and not task["isRunning"]
+    await script.act("4", UNITS)
+    await script.act("1", UNITS, parameters={"skipInitialSync": True})
+    (skipped,) = (await script.get(f"/api/ProjectExecutionWithCompanies/{pid}"))["projectExecutionResponses"]
+    assert (skipped["executionStatus"], skipped["legalEntityName"]) == ("2", "")
+    assert [(task["name"], task["legs"]) for task in skipped["taskExecutionStatuses"]] == [(UNITS, [])]
 
 
 async def test_field_mappings_and_refresh(script: Script) -> None:
@@ -146,6 +151,24 @@ async def test_field_mappings_and_refresh(script: Script) -> None:
     assert number["typeDetails"]["length"] == 20
     refreshed = await script.post(f"/api/Project/{mappings['name']}/Refresh", {"tokens": [""]})
     assert refreshed["id"] == pid and refreshed["validationIssues"] == []
+    assert mappings.keys() == {
+        "name", "displayName", "environments", "targetTypeList", "entityMappingTasks", "validationIssues",
+        "projectState", "isPQOnlineFlow", "maxCrmIo", "useCrmOdataExport", "createImportErrorFile",
+        "autoRetryFailedImportRecords", "templateIdentifier", "isDataManagementProject", "dataManagementOperation",
+        "tenant", "isDualWriteProject", "isDualWriteEnabled", "skipInitialSync", "areKeysMismatched",
+        "authorizedUsers", "id", "owner", "createdDateTime", "tags",
+    }  # fmt: skip
+    assert task.keys() == {
+        "name", "order", "connectionSetName", "leftEnvironmentType", "centerEnvironmentType", "rightEnvironmentType",
+        "leftEnvironment", "centerEnvironment", "leftPartitionName", "centerPartitionName", "legs",
+    }  # fmt: skip
+    assert leg.keys() == {
+        "id", "sourceEnvironment", "sourceSchema", "sourceEnvironmentType", "sourceFilter", "isSourceFilterEditable",
+        "destinationEnvironment", "destinationSchema", "destinationEnvironmentType", "reversedSourceFilter",
+        "fieldMappings", "entityFileFormat", "deleteNonMatchingData",
+    }  # fmt: skip
+    assert mappings["templateIdentifier"]["id"] == (await script.map(CUSTOMERS))["detail"]["tid"]
+    assert task["connectionSetName"] == script.cname and mappings["createdDateTime"]
 
 
 async def test_prerequisites_come_in_order(script: Script) -> None:
@@ -204,6 +227,16 @@ async def test_the_connection_set_names_both_sides(script: Script) -> None:
     assert [one["left"]["id"] for one in legal_entities] == [
         one["firstPartition"] for one in found["dataPartitionMappings"]
     ]
+    assert found.keys() == {
+        "name", "displayName", "environments", "targetTypeList", "dataPartitionMappings", "tenant", "forDualWrite",
+        "dualWriteDetail", "bypassApiHubConnector", "id", "owner", "createdDateTime", "tags",
+    }  # fmt: skip
+    assert found["dualWriteDetail"].keys() == {
+        "trialExpiresOn", "legalEntityMappings", "conflictResolution", "alertSettings", "autoPauseThresholdSettings",
+        "isOnFirstPartyAuth", "isSolutionAware", "solutionAwareRequests", "actionDetails", "errorTableNames",
+        "dualWriteScheduleLogicAppRunId", "scheduledRequests", "isTrialEnvironment", "errorTableUpdateInProgress",
+        "catchupCleanupTriggerName",
+    }  # fmt: skip
     keys = {"integrationKeys": {"accounts": key}, "datasetName": "CRM"}
     assert await script.post("/api/dataset/CRM/IntegrationKeys", keys)
     unknown = await script.client.post("/api/dataset/CRM/IntegrationKeys", json={"integrationKeys": {"none": ["a"]}})
