@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.support.callers import CALLER
+from tests.support.writing import create, delete
 
 from isthmus.config import Settings
 from isthmus.environments.environment import Environment
@@ -17,6 +18,7 @@ BASE = "/api/DualWriteManagement/1.0"
 UNITS = "uoms - Units"
 CUSTOMERS = "accounts - Customers V3"
 COMPANIES = "cdm_companies - Legal entities"
+CURRENCIES = "transactioncurrencies - Currencies"
 
 
 class Script:
@@ -134,6 +136,32 @@ async def test_initial_sync_details(script: Script) -> None:
     (skipped,) = (await script.get(f"/api/ProjectExecutionWithCompanies/{pid}"))["projectExecutionResponses"]
     assert (skipped["executionStatus"], skipped["legalEntityName"]) == ("2", "")
     assert [(task["name"], task["legs"]) for task in skipped["taskExecutionStatuses"]] == [(UNITS, [])]
+
+
+async def test_initial_sync_details_count_what_was_refused(script: Script, halves: Environment) -> None:
+    await script.act("4", CURRENCIES)
+    (id_,) = await create(halves.finops_app, "CurrencyEntity", {"currencycode": "XMC", "name": "Without symbol"})
+    refused = await script.act("1", CURRENCIES, parameters={"conflictResolution": {"master": "AX"}})
+    assert refused["state"] == "3" and "1 records were refused" in refused["errorMessage"]
+    pid = (await script.map(CURRENCIES))["detail"]["pid"]
+    (response,) = (await script.get(f"/api/ProjectExecutionWithCompanies/{pid}"))["projectExecutionResponses"]
+    assert response.keys() == {
+        "responseId", "displayName", "projectName", "legalEntityName", "legalEntityId", "schedule", "submittedOn",
+        "executionStatus", "lastExecutionStatusChangeOn", "taskExecutionStatuses", "isDataManagementProject",
+        "dataManagementOperation", "initialSyncRequestId", "id", "upsertCount", "errorCount", "owner",
+        "createdDateTime",
+    }  # fmt: skip
+    leg = next(leg for leg in response["taskExecutionStatuses"][0]["legs"] if leg["displayName"] == "AX to CRM")
+    assert leg.keys() == {
+        "displayName", "status", "details", "exportStatus", "exportDetails", "exportJob", "exportStarted",
+        "exportFinished", "exportRecordCount", "exportRecordErrorCount", "exportNewVersionToken", "exportRangeInfo",
+        "importStatus", "importDetails", "importJob", "importStarted", "importFinished", "importRecordsInsertedCount",
+        "importRecordsUpdatedCount", "importRecordsErrorCount", "exportErrors", "exportUri", "importErrors",
+        "importErrorUri",
+    }  # fmt: skip
+    assert (response["errorCount"], leg["importRecordsErrorCount"], len(leg["importErrors"])) == (1, 1, 1)
+    await delete(halves.finops_app, "CurrencyEntity", id_)
+    assert (await script.act("1", CURRENCIES, parameters={"skipInitialSync": True}))["state"] == "2"
 
 
 async def test_field_mappings_and_refresh(script: Script) -> None:

@@ -18,7 +18,7 @@ from isthmus.dual_write.initial_sync_part import Part, parts_of
 from isthmus.dual_write.legs import CurrentLegs
 from isthmus.dual_write.management_calls.field_mappings import field_mappings
 from isthmus.dual_write.management_calls.shapes import REQUEST_STATES, Document, project_name
-from isthmus.dual_write.refused_records import RefusedRecords
+from isthmus.dual_write.refused_records import RefusedRecords, count_part
 from isthmus.dual_write.requests import Request, Requests
 from isthmus.dual_write.schema_drift import drift_of
 from isthmus.dual_write.shipped_versions import registration_id
@@ -136,6 +136,7 @@ class Projects:
             "projectName": project_name(pid, self.id),
             "legalEntityName": company,
             "legalEntityId": company,
+            "schedule": None,
             "submittedOn": _moment(request.requested_at),
             "executionStatus": status,
             "lastExecutionStatusChangeOn": _moment(request.ended_at or request.started_at),
@@ -147,6 +148,14 @@ class Projects:
                     "legs": legs,
                 }
             ],
+            "isDataManagementProject": False,
+            "dataManagementOperation": None,
+            "initialSyncRequestId": str(request.id),
+            "id": str(pid),
+            "upsertCount": sum(part.inserted + part.updated for part in parts),
+            "errorCount": sum(leg["importRecordsErrorCount"] for leg in legs),
+            "owner": request.requested_by,
+            "createdDateTime": _moment(request.requested_at),
         }
 
     async def _leg(self, request: Request, part: Part) -> Document:
@@ -158,21 +167,33 @@ class Projects:
             {"recordId": one.record_id, "sourceField": ", ".join(one.columns), "errorMessage": one.message}
             for one in refused
         ]
+        kept = await count_part(self._pools[destination], part.table_map, part.source, part.company)
         done = part.step == "done"
         return {
             "displayName": "AX to CRM" if part.source == "finops" else "CRM to AX",
             "status": "Completed" if done else "Running",
+            "details": None,
             "exportStatus": "Completed",
+            "exportDetails": None,
+            "exportJob": None,
+            "exportStarted": _moment(request.started_at),
+            "exportFinished": None,
             "exportRecordCount": part.total,
             "exportRecordErrorCount": 0,
+            "exportNewVersionToken": None,
+            "exportRangeInfo": None,
             "exportErrors": [],
+            "exportUri": None,
             "importStatus": "Completed" if done else "Running",
+            "importDetails": None,
+            "importJob": None,
             "importStarted": _moment(request.started_at),
             "importFinished": _moment(request.ended_at) if done else None,
             "importRecordsInsertedCount": part.inserted,
             "importRecordsUpdatedCount": part.updated,
-            "importRecordsErrorCount": len(errors),
+            "importRecordsErrorCount": kept.records,
             "importErrors": errors,
+            "importErrorUri": None,
         }
 
 
