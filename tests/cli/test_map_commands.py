@@ -307,6 +307,19 @@ def test_activity_is_filtered_and_grouped(running: Running) -> None:
     running.send("DELETE", "Currencies('XAC')")
 
 
+def test_a_refusal_is_not_laid_on_the_half_that_it_began_on(running: Running) -> None:
+    async def record() -> None:
+        async with running.database("control") as control:
+            await control.execute(
+                "insert into isthmus.activity (kind, result, origin, code, message, principal, correlation_id) "
+                "values ('half_away', 'refused', 'finops', 'partner_unavailable', 'Dataverse does not answer.', '', '')"
+            )
+
+    asyncio.run(record())
+    shown = running.isthmus("activity", "--limit", "1").stdout
+    assert "began in finops, refused (partner_unavailable)" in shown
+
+
 def test_what_initial_sync_refuses_is_kept_and_run_again(running: Running, tmp_path: Path) -> None:
     running.map("stop", CURRENCIES)
     running.create("Currencies", {"CurrencyCode": "XRF", "Name": "Without symbol"})
