@@ -16,6 +16,7 @@ from isthmus.cli import exit_codes
 from isthmus.cli.app import app
 
 REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference" / "commands.md"
+GROUPS = ("map", "alerts")
 
 
 def isthmus(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -80,6 +81,17 @@ def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
     assert "can't be created" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [("status",), ("status", "--json"), ("check",), ("map", "--help")])
+def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-c", "from isthmus.cli import main; main()", *arguments]
+    directory = {"ISTHMUS_DATA_DIR": str(tmp_path)}
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=os.environ | directory, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (exit_codes.FAILED, b"")
+
+
 @pytest.mark.parametrize("command", ["status", "down", "token"])
 def test_client_commands_load_nothing_heavy(tmp_path: Path, command: str) -> None:
     """They have to start within 0.3 s; what makes them slow is what they import."""
@@ -102,13 +114,13 @@ def test_client_commands_load_nothing_heavy(tmp_path: Path, command: str) -> Non
 def commands() -> dict[str, cyclopts.App]:
     """All commands, those of groups such as `map list` among them."""
     found = {name: app[name] for name in app if not name.startswith("-")}
-    for name in ("map",):
+    for name in GROUPS:
         found |= {f"{name} {inner}": found[name][inner] for inner in found[name] if not inner.startswith("-")}
     return found
 
 
 def test_every_command_is_documented() -> None:
-    headings = re.findall(r"^###? `isthmus ([a-z]+(?: [a-z]+)?)", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^###? `isthmus ([a-z]+(?: [a-z-]+)?)", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(headings) == commands().keys()
 
 
@@ -116,10 +128,10 @@ def test_every_option_is_documented() -> None:
     known = commands()
     sections = re.split(r"^###? ", REFERENCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     for section in sections:
-        if not (found := re.match(r"`isthmus ([a-z]+(?: [a-z]+)?)(.*)`\n", section)):
+        if not (found := re.match(r"`isthmus ([a-z]+(?: [a-z-]+)?)(.*)`\n", section)):
             continue
         command, usage = found.groups()
-        if command == "map":
+        if command in GROUPS:
             continue
         parameters = known[command].assemble_argument_collection(parse_docstring=False)
         offered = {argument.names[0] for argument in parameters if argument.names and argument.names[0][0] == "-"}

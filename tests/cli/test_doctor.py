@@ -93,6 +93,7 @@ async def test_one_table_map_is_shown_with_everything(doctor: Doctor) -> None:
     assert "1000" in {finding["code"] for finding in report["findings"]}
     assert report["max_prepared_transactions"].keys() == {"dataverse", "finops"}
     assert (report["in_doubt"], report["record"]) == ([], None)
+    assert "sql: select" in (await doctor("--map", GROUPS)).stdout
 
 
 async def test_one_record_is_explained(doctor: Doctor) -> None:

@@ -342,14 +342,16 @@ async def test_mark_stands_even_when_the_partner_had_nothing_to_change(pair: Pai
 
 async def test_stopping_a_paused_map_needs_a_word_about_its_queue(pair: Pair) -> None:
     recid = await pair.customer("Q14")
+    row = (await pair.account("Q14"))["accountid"]
     await pair.states.change([ACCOUNTS], "paused", by="test")
     await pair.limit(pair.finops, recid, 2)
+    await pair.limit(pair.dataverse, row, 3)
     for state in ("not_running", "running"):
-        with pytest.raises(Rejected, match="in the queue: 1") as refusal:
+        with pytest.raises(Rejected, match="in the queue: 2") as refusal:
             await pair.states.change([ACCOUNTS], state, by="test")
         assert refusal.value.code == "table_map_queue_not_empty"
     await pair.states.change([ACCOUNTS], "not_running", by="test", queued="discard", reason="not wanted")
-    assert await pair.queued("finops") == []
+    assert await pair.queued("finops") == [] == await pair.queued("dataverse")
     (gone,) = await pair.queued("finops", statuses=("dismissed",))
     assert (gone.dismissed_by, gone.dismissed_reason) == ("test", "not wanted")
     assert gone.dismissed_at is not None

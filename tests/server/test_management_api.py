@@ -12,13 +12,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import httpx
 import msgspec
 import pytest
 from tests.support.callers import CALLER
 from tests.support.watching import Watching
-from tests.support.writing import create
+from tests.support.writing import create, delete
 
 from isthmus.dual_write.activity import Entry
 from isthmus.dual_write.fence import enter
@@ -30,6 +31,7 @@ ROOT = "/api/isthmus/v1"
 NO_ID = "12345678-1234-1234-1234-123456789012"
 UNITS = "uoms - Units"
 CUSTOMERS = "accounts - Customers V3"
+CURRENCIES = "transactioncurrencies - Currencies"
 
 
 @pytest.fixture(scope="session")
@@ -192,9 +194,24 @@ async def test_who_is_no_system_user_is_not_let_in(halves: Environment) -> None:
         ("GET", "/activity?limit=0", None, 400, "query_parameter", "limit"),
         ("GET", "/activity?colour=red", None, 400, "query_parameter", "colour"),
         ("GET", "/activity?code=a&code=b", None, 400, "query_parameter", "code"),
+        ("GET", "/activity?kind=paused&kind=nonsense", None, 400, "query_parameter", "kind"),
+        ("GET", "/activity?since=2026-05-01T08:00:00", None, 400, "query_parameter", "since"),
+        ("GET", "/refused-records", None, 400, "query_parameter", "half"),
+        ("POST", "/pause", b"{}", 400, "payload_property", "table_maps"),
+        ("GET", "/requests?state=bogus", None, 400, "query_parameter", "state"),
         ("GET", "/requests/12", None, 400, "query_parameter", "request_id"),
         ("GET", f"/requests/{NO_ID}", None, 404, "request_not_found", None),
         ("GET", "/table-maps/none", None, 404, "table_map_not_found", None),
+        ("GET", "/table-maps/none/queue?half=finops", None, 404, "table_map_not_found", None),
+        ("POST", "/table-maps/none/queue/retry", b'{"half": "finops"}', 404, "table_map_not_found", None),
+        (
+            "POST",
+            "/table-maps/none/queue/dismiss",
+            b'{"half": "finops", "ids": [1], "reason": "x"}',
+            404,
+            "table_map_not_found",
+            None,
+        ),
         ("POST", "/run", b"{", 400, "payload_syntax", None),
         ("POST", "/run", b'{"table_maps": 1}', 400, "payload_property", "table_maps"),
         ("POST", "/run", b'{"table_maps": [], "colour": "red"}', 400, "payload_property", None),
@@ -219,6 +236,26 @@ async def test_refusals_say_what_is_wrong_and_what_to_do(
     assert refused.headers["content-type"] == "application/problem+json"
     assert problem["detail"].endswith(".") and problem["what_to_do"].endswith(".")
     assert problem["type"] == f"urn:isthmus:error:{code}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "allowed"),
+    [
+        ("GET", "/activity?kind=nonsense", None, "catch_up_error"),
+        ("GET", "/requests?state=nonsense", None, "cancelled, completed, error, running, waiting"),
+        ("GET", "/refused-records?half=nonsense", None, "dataverse"),
+        ("POST", "/alert-rules", {"name": "x", "error_types": ["half_away", "nonsense"]}, "schema_changed"),
+        ("POST", "/alert-rules", {"name": "x", "threshold": {"unit": "nonsense"}}, "days, hours, minutes, seconds"),
+        ("POST", "/run", {"table_maps": [], "masters": {"x": "nonsense"}}, "dataverse"),
+    ],
+)
+async def test_a_value_that_is_none_of_the_allowed_ones_is_refused_with_these(
+    api: httpx.AsyncClient, method: str, path: str, body: Any, allowed: str
+) -> None:
+    refused = await api.request(method, path, json=body)
+    assert refused.status_code == 400
+    detail = refused.json()["detail"]
+    assert "'nonsense'" in detail and allowed in detail.partition("there are: ")[2]
 
 
 async def test_the_description_is_complete_and_true(api: httpx.AsyncClient, halves: Environment) -> None:
@@ -263,6 +300,32 @@ async def test_lists_are_given_page_by_page(api: httpx.AsyncClient, halves: Envi
         seen += [entry["message"] for entry in page["items"]]
         after = page["next"]
     assert (seen, after) == (["4.", "3.", "2.", "1.", "0."], None)
+
+
+async def test_entries_name_who_did_it(api: httpx.AsyncClient, halves: Environment) -> None:
+    shared = {"table_map": "named", "message": "Done."}
+    own = Entry(kind="repaired", principal="isthmus", **shared)
+    ids = await halves.activity.record(Entry(kind="repaired", principal=CALLER.object_id, **shared), own)
+    sought = "select fullname from dataverse.systemuser where azureactivedirectoryobjectid = $1"
+    name = await halves.dataverse_app.pool.origin.fetchval(sought, UUID(CALLER.object_id))
+    page = (await api.get("/activity", params={"table_map": "named"})).json()["items"]
+    assert [entry["who"] for entry in page] == [None, name]
+    assert (await api.get(f"/activity/{ids[0]}")).json()["who"] == name
+
+
+async def test_a_run_that_refuses_records_of_one_table_map_is_completed_for_the_others(
+    api: httpx.AsyncClient, halves: Environment
+) -> None:
+    names = {"table_maps": [UNITS, CURRENCIES]}
+    await ended(api, await api.post("/stop", json=names))
+    (id_,) = await create(halves.finops_app, "CurrencyEntity", {"currencycode": "XWS", "name": "Without symbol"})
+    run = await ended(api, await api.post("/run", json=names | {"needed": False, "master": "finops"}))
+    assert (run["state"], run["code"]) == ("error", "initial_sync_refused")
+    last = {one["name"]: one["last_request"] for one in (await api.get("/table-maps")).json() if one["last_request"]}
+    assert (last[CURRENCIES]["state"], last[UNITS]["state"]) == ("error", "completed")
+    assert "refused" in last[CURRENCIES]["message"] and last[UNITS]["message"] is None
+    await delete(halves.finops_app, "CurrencyEntity", id_)
+    await ended(api, await api.post("/run", json={"table_maps": [CURRENCIES], "needed": False}))
 
 
 async def test_activity_as_a_file(api: httpx.AsyncClient, halves: Environment) -> None:

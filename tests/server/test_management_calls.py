@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.support.callers import CALLER
+from tests.support.writing import create, delete
 
 from isthmus.config import Settings
 from isthmus.environments.environment import Environment
@@ -17,6 +18,7 @@ BASE = "/api/DualWriteManagement/1.0"
 UNITS = "uoms - Units"
 CUSTOMERS = "accounts - Customers V3"
 COMPANIES = "cdm_companies - Legal entities"
+CURRENCIES = "transactioncurrencies - Currencies"
 
 
 class Script:
@@ -86,7 +88,7 @@ async def script(halves: Environment) -> AsyncIterator[Script]:
 
 
 async def test_an_environment_is_found_by_host_or_address(script: Script) -> None:
-    for identifier in ("erp.example.com", "https://erp.example.com/", "ERP.example.com"):
+    for identifier in ("erp.example.com", "https://erp.example.com/", "ERP.example.com", "erp.example.com:8443"):
         (found,) = await script.get(f"{BASE}/Environments", targetType="AX", identifier=identifier)
         assert found["cid"] == script.cid and found["detail"]["isSolutionAware"]
     assert await script.get(f"{BASE}/Environments", targetType="AX", identifier="other.example.com") == []
@@ -129,6 +131,37 @@ async def test_initial_sync_details(script: Script) -> None:
     (task,) = response["taskExecutionStatuses"]
     assert [leg["displayName"] for leg in task["legs"]] == ["AX to CRM"]
     assert task["legs"][0]["status"] == "Completed" and not task["isRunning"]
+    await script.act("4", UNITS)
+    await script.act("1", UNITS, parameters={"skipInitialSync": True})
+    (skipped,) = (await script.get(f"/api/ProjectExecutionWithCompanies/{pid}"))["projectExecutionResponses"]
+    assert (skipped["executionStatus"], skipped["legalEntityName"]) == ("2", "")
+    assert [(task["name"], task["legs"]) for task in skipped["taskExecutionStatuses"]] == [(UNITS, [])]
+
+
+async def test_initial_sync_details_count_what_was_refused(script: Script, halves: Environment) -> None:
+    await script.act("4", CURRENCIES)
+    (id_,) = await create(halves.finops_app, "CurrencyEntity", {"currencycode": "XMC", "name": "Without symbol"})
+    refused = await script.act("1", CURRENCIES, parameters={"conflictResolution": {"master": "AX"}})
+    assert refused["state"] == "3" and "1 records were refused" in refused["errorMessage"]
+    pid = (await script.map(CURRENCIES))["detail"]["pid"]
+    (response,) = (await script.get(f"/api/ProjectExecutionWithCompanies/{pid}"))["projectExecutionResponses"]
+    assert response.keys() == {
+        "responseId", "displayName", "projectName", "legalEntityName", "legalEntityId", "schedule", "submittedOn",
+        "executionStatus", "lastExecutionStatusChangeOn", "taskExecutionStatuses", "isDataManagementProject",
+        "dataManagementOperation", "initialSyncRequestId", "id", "upsertCount", "errorCount", "owner",
+        "createdDateTime",
+    }  # fmt: skip
+    leg = next(leg for leg in response["taskExecutionStatuses"][0]["legs"] if leg["displayName"] == "AX to CRM")
+    assert leg.keys() == {
+        "displayName", "status", "details", "exportStatus", "exportDetails", "exportJob", "exportStarted",
+        "exportFinished", "exportRecordCount", "exportRecordErrorCount", "exportNewVersionToken", "exportRangeInfo",
+        "importStatus", "importDetails", "importJob", "importStarted", "importFinished", "importRecordsInsertedCount",
+        "importRecordsUpdatedCount", "importRecordsErrorCount", "exportErrors", "exportUri", "importErrors",
+        "importErrorUri",
+    }  # fmt: skip
+    assert (response["errorCount"], leg["importRecordsErrorCount"], len(leg["importErrors"])) == (1, 1, 1)
+    await delete(halves.finops_app, "CurrencyEntity", id_)
+    assert (await script.act("1", CURRENCIES, parameters={"skipInitialSync": True}))["state"] == "2"
 
 
 async def test_field_mappings_and_refresh(script: Script) -> None:
@@ -146,6 +179,24 @@ async def test_field_mappings_and_refresh(script: Script) -> None:
     assert number["typeDetails"]["length"] == 20
     refreshed = await script.post(f"/api/Project/{mappings['name']}/Refresh", {"tokens": [""]})
     assert refreshed["id"] == pid and refreshed["validationIssues"] == []
+    assert mappings.keys() == {
+        "name", "displayName", "environments", "targetTypeList", "entityMappingTasks", "validationIssues",
+        "projectState", "isPQOnlineFlow", "maxCrmIo", "useCrmOdataExport", "createImportErrorFile",
+        "autoRetryFailedImportRecords", "templateIdentifier", "isDataManagementProject", "dataManagementOperation",
+        "tenant", "isDualWriteProject", "isDualWriteEnabled", "skipInitialSync", "areKeysMismatched",
+        "authorizedUsers", "id", "owner", "createdDateTime", "tags",
+    }  # fmt: skip
+    assert task.keys() == {
+        "name", "order", "connectionSetName", "leftEnvironmentType", "centerEnvironmentType", "rightEnvironmentType",
+        "leftEnvironment", "centerEnvironment", "leftPartitionName", "centerPartitionName", "legs",
+    }  # fmt: skip
+    assert leg.keys() == {
+        "id", "sourceEnvironment", "sourceSchema", "sourceEnvironmentType", "sourceFilter", "isSourceFilterEditable",
+        "destinationEnvironment", "destinationSchema", "destinationEnvironmentType", "reversedSourceFilter",
+        "fieldMappings", "entityFileFormat", "deleteNonMatchingData",
+    }  # fmt: skip
+    assert mappings["templateIdentifier"]["id"] == (await script.map(CUSTOMERS))["detail"]["tid"]
+    assert task["connectionSetName"] == script.cname and mappings["createdDateTime"]
 
 
 async def test_prerequisites_come_in_order(script: Script) -> None:
@@ -204,6 +255,16 @@ async def test_the_connection_set_names_both_sides(script: Script) -> None:
     assert [one["left"]["id"] for one in legal_entities] == [
         one["firstPartition"] for one in found["dataPartitionMappings"]
     ]
+    assert found.keys() == {
+        "name", "displayName", "environments", "targetTypeList", "dataPartitionMappings", "tenant", "forDualWrite",
+        "dualWriteDetail", "bypassApiHubConnector", "id", "owner", "createdDateTime", "tags",
+    }  # fmt: skip
+    assert found["dualWriteDetail"].keys() == {
+        "trialExpiresOn", "legalEntityMappings", "conflictResolution", "alertSettings", "autoPauseThresholdSettings",
+        "isOnFirstPartyAuth", "isSolutionAware", "solutionAwareRequests", "actionDetails", "errorTableNames",
+        "dualWriteScheduleLogicAppRunId", "scheduledRequests", "isTrialEnvironment", "errorTableUpdateInProgress",
+        "catchupCleanupTriggerName",
+    }  # fmt: skip
     keys = {"integrationKeys": {"accounts": key}, "datasetName": "CRM"}
     assert await script.post("/api/dataset/CRM/IntegrationKeys", keys)
     unknown = await script.client.post("/api/dataset/CRM/IntegrationKeys", json={"integrationKeys": {"none": ["a"]}})

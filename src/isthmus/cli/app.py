@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import cyclopts
@@ -25,13 +26,18 @@ app.command("isthmus.cli.check:check", name="check")
 app.command("isthmus.cli.doctor:doctor", name="doctor")
 app.command("isthmus.cli.activity:activity", name="activity")
 app.command("isthmus.cli.table_map:app", name="map")
+app.command("isthmus.cli.alerts:app", name="alerts")
 app.command("isthmus.cli.demo:demo", name="demo")
 
 
 def main() -> None:
     """Entry point of `isthmus`: run a command; a refusal is one sentence on standard error and an exit code."""
     try:
-        app()
+        _run()
+    except BrokenPipeError:
+        # Who read our output has seen enough. What is left of it must go somewhere when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(exit_codes.FAILED)
     except SettingError as error:
         _fail(str(error), exit_codes.USAGE)
     except NotRunning as error:
@@ -42,6 +48,13 @@ def main() -> None:
         _fail(error.message, exit_codes.FAILED)
     except KeyboardInterrupt:
         sys.exit(exit_codes.INTERRUPTED)
+
+
+def _run() -> None:
+    try:
+        app()
+    finally:
+        sys.stdout.flush()
 
 
 def _fail(message: str, code: int) -> None:

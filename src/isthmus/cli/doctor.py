@@ -65,7 +65,7 @@ def _print(report: Report, *, is_detailed: bool) -> None:
     _print_in_doubt(console, report)
     shown = [finding for finding in report.findings if is_detailed or finding.level != "info"]
     for finding in shown:
-        _print_finding(console, finding)
+        _print_finding(console, finding, is_detailed=is_detailed)
     counts = {level: sum(finding.level == level for finding in report.findings) for level in STYLES}
     found = ", ".join(
         f"{count} {level}{'' if level == 'info' or count == 1 else 's'}" for level, count in counts.items()
@@ -88,7 +88,7 @@ def _print_in_doubt(console: Console, report: Report) -> None:
     console.print(grid)
 
 
-def _print_finding(console: Console, finding: Finding) -> None:
+def _print_finding(console: Console, finding: Finding, *, is_detailed: bool) -> None:
     from rich.text import Text
 
     where = f" {finding.table_map}:" if finding.table_map else ""
@@ -96,6 +96,8 @@ def _print_finding(console: Console, finding: Finding) -> None:
         Text.assemble((f"{finding.level:7} {finding.code}", STYLES[finding.level]), f"{where} {finding.message}")
     )
     console.print(f"        {finding.advice}", markup=False)
+    for name, value in finding.details.items() if is_detailed else ():
+        console.print(f"        {name}: {value}", markup=False)
 
 
 def _print_explanation(console: Console, explanation: Explanation) -> None:

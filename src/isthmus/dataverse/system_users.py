@@ -21,6 +21,11 @@ FIND_USER = """
     order by azureactivedirectoryobjectid = $1 desc limit 1
 """
 
+FIND_NAMES = """
+    select p.id, u.fullname from unnest($1::text[]) p(id) join dataverse.systemuser u
+    on p.id in (u.azureactivedirectoryobjectid::text, u.applicationid::text) where u.fullname is not null
+"""
+
 FIND_OWNERS = """
     select systemuserid as id, 'systemuser' as kind, businessunitid from dataverse.systemuser
     where systemuserid = any($1::uuid[])
@@ -43,6 +48,11 @@ FIND_ROOT_TEAM = """
 
 Fetch = Callable[..., Awaitable[list[Any]]]
 """Where to read from: `rows` of a transaction or `fetch` of a pool."""
+
+
+async def names_of(fetch: Fetch, object_ids: Iterable[str]) -> dict[str, str]:
+    """The full names of the system users among these callers."""
+    return {row["id"]: row["fullname"] for row in await fetch(FIND_NAMES, list(object_ids))}
 
 
 class SystemUser(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from isthmus.dual_write.activity import ActivityLog, Entry, Kind
 from isthmus.dual_write.map_state import MapStates
 from isthmus.dual_write.shipped_versions import RUNTIME_TABLE, registration, registration_id
 from isthmus.dual_write.validation import Validation, refuse_faults, validate
+from isthmus.dual_write.version_number import version_numbers
 from isthmus.dual_write.versions import Versions, current_table_maps, write_rows
 from isthmus.errors import Conflict, Rejected
 from isthmus.metadata.check import Fault
@@ -41,6 +42,11 @@ class Editing:
         found = validate(table_map, self._catalog)
         return msgspec.structs.replace(found, faults=(*found.faults, *await self._misfits(table_map)))
 
+    async def validate_new(self, table_map: TableMap) -> Validation:
+        """The same for a table map that is to be made. Raises what `create` raises, without making it."""
+        await self._check_new(table_map)
+        return await self.validate(table_map)
+
     async def save(
         self,
         table_map: TableMap,
@@ -65,14 +71,7 @@ class Editing:
 
         Conflict (`table_map_exists`) when the name is taken, or another table map has the same entity and table.
         """
-        known = await current_table_maps(self._app.pool, self._catalog)
-        for other in known.values():
-            if other.name.lower() == table_map.name.lower() or _ends(other) == _ends(table_map):
-                raise Conflict(
-                    f"Table map '{other.name}' joins {other.entity} and {other.table} already. Edit it.",
-                    code="table_map_exists",
-                    table_map=other.name,
-                )
+        await self._check_new(table_map)
         version_id = await self._keep(table_map, principal, table_map.version, publisher, choose=True)
         row = Row(values=registration(table_map, self._catalog))
         await write_rows(self._app, Operation.CREATE, RUNTIME_TABLE, [row], principal)
@@ -137,6 +136,17 @@ class Editing:
         if choose:
             await self._versions.choose(table_map.name, version_id, by=principal.object_id)
         return version_id
+
+    async def _check_new(self, table_map: TableMap) -> None:
+        version_numbers(table_map.version)
+        known = await current_table_maps(self._app.pool, self._catalog)
+        for other in known.values():
+            if other.name.lower() == table_map.name.lower() or _ends(other) == _ends(table_map):
+                raise Conflict(
+                    f"Table map '{other.name}' joins {other.entity} and {other.table} already. Edit it.",
+                    code="table_map_exists",
+                    table_map=other.name,
+                )
 
     async def _check_stopped(self, names: Sequence[str]) -> None:
         for name, found in (await self._states.read(names)).items():

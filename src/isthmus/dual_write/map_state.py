@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Literal, TypeVar
 
@@ -104,9 +105,9 @@ class MapStates:
             for name in changing:
                 check_transition(name, before[name].state, to)
             leaving = [name for name in changing if to == "not_running" or (before[name].state, to) == CUT_SHORT]
+            if leaving and not (queued == "keep" and to == "running"):
+                await _settle_queues((finops, dataverse), leaving, to, by=by, reason=reason, queued=queued)
             for half in (finops, dataverse):
-                if leaving and not (queued == "keep" and to == "running"):
-                    await _settle_queue(half, leaving, to, by=by, reason=reason, queued=queued)
                 if to == "initializing":
                     await gate.clear(half, changing)
                 await write_state(half, changing, to, by=by, reason=reason if to == "paused" else None)
@@ -283,17 +284,21 @@ def _common_reason(found: Sequence[TableMapState]) -> str | None:
     return next((reason for reason in reasons if reason != PARTNER_AWAY), PARTNER_AWAY if reasons else STATES_DIFFER)
 
 
-async def _settle_queue(
-    half: Transaction, leaving: Collection[str], to: State, *, by: str, reason: str | None, queued: Queued
+async def _settle_queues(
+    halves: Sequence[Transaction], leaving: Collection[str], to: State, *, by: str, reason: str | None, queued: Queued
 ) -> None:
     """What becomes of changes that still wait when table maps stop, or go live without having caught up."""
     if queued == "discard":
-        await dismiss_all(half, leaving, by=by, reason=reason or f"discarded: the table map is {words(to)}")
+        for half in halves:
+            await dismiss_all(half, leaving, by=by, reason=reason or f"discarded: the table map is {words(to)}")
         return
-    for name, rows in (await count_open(half, leaving)).items():
+    waiting: Counter[str] = Counter()
+    for half in halves:
+        waiting.update({name: rows.waiting + rows.failed for name, rows in (await count_open(half, leaving)).items()})
+    for name, rows in waiting.items():
         raise Rejected(
-            f"Changes of table map '{name}' wait in the queue: {rows.waiting + rows.failed}. Resume it with catch-up, "
-            "or say that they are to be discarded.",
+            f"Changes of table map '{name}' wait in the queue: {rows}. Resume it with catch-up, or say that they are "
+            "to be discarded.",
             code="table_map_queue_not_empty",
             table_map=name,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from isthmus.apps.principal import Half
 from isthmus.clock import now
 from isthmus.dataverse.app import DataverseApp
+from isthmus.dataverse.system_users import names_of
 from isthmus.dual_write.activity import Record
 from isthmus.dual_write.filter_tester import FilterTester
 from isthmus.dual_write.management_api.actions import ActionCalls
@@ -37,10 +38,11 @@ from isthmus.dual_write.repair import Repair
 from isthmus.dual_write.requests import Requests
 from isthmus.environments.admission import Admission
 from isthmus.environments.dual_write import DualWrite
-from isthmus.errors import Rejected
+from isthmus.errors import Rejected, Unavailable
 from isthmus.finops.app import FinopsApp
 from isthmus.store.connections import Connections
 from isthmus.store.pool import Pool
+from isthmus.store.transaction import DRIVER_ERRORS
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -60,9 +62,9 @@ def management_api(dataverse: DataverseApp, finops: FinopsApp, dual_write: DualW
         ActionCalls(dual_write.operations),
         RequestCalls(requests, origins),
         Stream(Feed(partial(_observed, table_maps, requests))),
-        QueueCalls(dual_write.queue, dual_write.activity),
+        QueueCalls(current, dual_write.queue, dual_write.activity),
         RefusedRecordCalls(RefusedRecords(origins)),
-        ActivityCalls(dual_write.activity, partial(_resend, dual_write.repair)),
+        ActivityCalls(dual_write.activity, partial(_resend, dual_write.repair), partial(_names, dataverse)),
         AlertCalls(dual_write.alert_rules),
         DefinitionCalls(dataverse.catalog, dual_write.versions, dual_write.editing),
         TrialCalls(
@@ -97,6 +99,14 @@ async def _resend(repair: Repair, table_map: str, record: Record) -> None:
     (sent,) = await repair.send(table_map, record.half, [id_], correlation_id=str(uuid4()))
     if sent.outcome == "refused":
         raise Rejected(sent.message or "The record was refused.", code=sent.code, table_map=table_map, key=record.key)
+
+
+async def _names(dataverse: DataverseApp, principals: Collection[str]) -> dict[str, str]:
+    """The names of those of these object ids that are system users; none while the half is away."""
+    try:
+        return await names_of(dataverse.pool.fetch, principals)
+    except (Unavailable, *DRIVER_ERRORS):
+        return {}
 
 
 async def _observed(table_maps: TableMapCalls, requests: Requests) -> list[Observation]:

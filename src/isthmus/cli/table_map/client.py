@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote
 
 from isthmus import config
@@ -31,6 +31,8 @@ FIRST_POLL_SECONDS = 0.05
 LONGEST_POLL_SECONDS = 0.5
 
 Document = dict[str, Any]
+Half = Literal["finops", "dataverse"]
+HALVES: tuple[Half, ...] = get_args(Half)
 
 
 class Management:
@@ -92,7 +94,7 @@ class Management:
     def named(self, *names: str) -> list[str]:
         """The table maps that these names, or parts of names, mean. Rejected when one fits none, or several."""
         known = [found["name"] for found in self.get("/table-maps")]
-        return [_named(name, known) for name in names]
+        return [one_of(name, known, "table map", "isthmus map list") for name in names]
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         import httpx
@@ -139,14 +141,15 @@ def path_of(name: str) -> str:
     return f"/table-maps/{quote(name, safe='')}"
 
 
-def _named(name: str, known: list[str]) -> str:
+def one_of(name: str, known: list[str], what: str, listed_by: str) -> str:
+    """The one of the known names that a name, or a part of it, means. Rejected when it fits none, or several."""
     folded = name.casefold()
     exact = [found for found in known if found.casefold() == folded]
     fitting = exact or [found for found in known if folded in found.casefold()]
     if not fitting:
-        raise Rejected(f"there is no table map named '{name}': see isthmus map list.")
+        raise Rejected(f"there is no {what} named '{name}': see {listed_by}.")
     if len(fitting) > 1:
-        raise Rejected(f"'{name}' fits {len(fitting)} table maps: {'; '.join(fitting[:10])}. Give more of the name.")
+        raise Rejected(f"'{name}' fits {len(fitting)} {what}s: {'; '.join(fitting[:10])}. Give more of the name.")
     return fitting[0]
 
 

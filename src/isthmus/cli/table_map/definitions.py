@@ -1,4 +1,4 @@
-"""`isthmus map versions` and `edit`: definitions of table maps, each saved change a version of its own."""
+"""`isthmus map versions`, `validate` and `edit`: definitions of table maps, each saved change a version of its own."""
 
 from __future__ import annotations
 
@@ -59,6 +59,23 @@ def versions(
     return exit_codes.OK
 
 
+def validate(
+    name: Name,
+    /,
+    *,
+    version: Annotated[str | None, Parameter(help="Number of a version (default: the chosen one).")] = None,
+    publisher: Publisher = None,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Hold a saved version of a table map against both halves as they are now. Exit code 1 when it has faults."""
+    with management(data_dir) as api:
+        (name,) = api.named(name)
+        path = path_of(name)
+        draft = {} if version is None else {"based_on": _version(api, path, version, publisher)["id"]}
+        return _print_faults(api.post(f"{path}/validate", draft), json)
+
+
 def edit(
     name: Name,
     /,
@@ -96,12 +113,18 @@ def edit(
     given = {key: value for key, value in properties.items() if value is not None}
     if given:
         edits.append({"edit": "set", **given})
+    if new and edits:
+        raise Rejected("--new makes a table map of --file as it stands: write the changes into the file.")
+    if delete and (new or check or file or edits):
+        raise Rejected("--delete deletes the whole table map: give it alone.")
     naming = {key: value for key, value in {"version": version, "publisher": publisher}.items() if value is not None}
     with management(data_dir) as api:
         if new:
             definition = {"name": name, **_file(file)}
-            only_publisher = {"publisher": publisher} if publisher else {}
-            return _say(api.post("/table-maps", {"definition": definition, **only_publisher}), json)
+            made = {"definition": definition} | ({"publisher": publisher} if publisher else {})
+            if check:
+                return _print_faults(api.post("/validate", made), json)
+            return _say(api.post("/table-maps", made), json)
         (name,) = api.named(name)
         if delete:
             api.delete(path_of(name))
@@ -154,7 +177,7 @@ def _say(answer: Document, json: bool) -> int:
     elif answer.get("deleted"):
         print(f"{answer['table_map']} was deleted.")
     else:
-        print(f"{answer['table_map']}: version {answer['id']} was saved.")
+        print(f"{answer['table_map']}: version {answer['version']} was saved.")
     return exit_codes.OK
 
 

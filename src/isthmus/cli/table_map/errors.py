@@ -9,10 +9,9 @@ from cyclopts import Parameter
 
 from isthmus.cli import exit_codes
 from isthmus.cli.options import DataDir
-from isthmus.cli.table_map.client import Document, Management, management, path_of
+from isthmus.cli.table_map.client import HALVES, Document, Management, management, path_of
 from isthmus.cli.table_map.output import Json, Name, print_grid, print_json
 
-HALVES = ("finops", "dataverse")
 LIVE = ("live_sync_error", "half_away")
 
 
@@ -96,11 +95,7 @@ def _print(found: Document) -> None:
             columns = ("table map", "record", "code", "message")
             print_grid(
                 columns,
-                ([one["table_map"], _key(one["record_key"]), one["code"], one["message"]] for one in found[part]),
+                ([one["table_map"], one["record_key"], one["code"], one["message"]] for one in found[part]),
             )
     if not any(found.values()):
         print("Nothing is refused.")
-
-
-def _key(key: str | None) -> str:
-    return (key or "").replace("\x1f", ", ")

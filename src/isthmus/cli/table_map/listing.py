@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -18,7 +18,10 @@ AWAY = "The {} half does not answer: what waits there is not counted."
 
 def list_table_maps(
     *,
-    state: Annotated[str | None, Parameter(help="Only table maps in this state, such as paused.")] = None,
+    state: Annotated[
+        Literal["not_running", "initializing", "running", "paused", "resuming"] | None,
+        Parameter(help="Only table maps in this state."),
+    ] = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> int:

@@ -47,11 +47,14 @@ def print_grid(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     _console().print(grid)
 
 
-def follow(api: Management, request: Document, *, json: bool) -> int:
-    """Show a request until it has ended; exit code 0 when it did what was asked and nothing was refused, else 1."""
+def follow(api: Management, request: Document, *, json: bool, more: Document | None = None) -> int:
+    """Show a request until it has ended; exit code 0 when it did what was asked and nothing was refused, else 1.
+
+    `more` goes with its JSON.
+    """
     if json:
         *_, found = api.followed(request["id"])
-        print_json(found)
+        print_json(found | (more or {}))
     else:
         found = _with_bars(api, request)
         _say_end(found)

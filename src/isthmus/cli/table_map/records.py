@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from isthmus.cli import exit_codes
 from isthmus.cli.options import DataDir
-from isthmus.cli.table_map.client import Document, Management, management, path_of
+from isthmus.cli.table_map.client import Document, Half, Management, management, path_of
 from isthmus.cli.table_map.definition_file import read_definition
 from isthmus.cli.table_map.output import Json, Name, print_grid, print_json
 from isthmus.errors import Rejected
 
-Half = Literal["finops", "dataverse"]
 REPAIRED_AT_ONCE = 100
 
 
@@ -111,7 +110,7 @@ def _print(report: Document) -> None:
     )
     rows = []
     for difference in report["differences"]:
-        key = (difference["key"] or "").replace("\x1f", ", ")
+        key = difference["key"]
         for value in difference["values"] or [None]:
             what = "" if value is None else f"{value['field'] or ''} {value['arrow']} {value['column'] or ''}"
             sides = ("", "") if value is None else (value["finops"], value["dataverse"])

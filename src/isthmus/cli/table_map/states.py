@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -77,7 +78,8 @@ def pause(
     """Pause running table maps: changes wait in a queue, in the order they were made."""
     with management(data_dir) as api:
         body = {"table_maps": _named(api, names, all, ("running",)), "dependents": with_dependents}
-        return _submitted(api, api.post("/pause", body), no_wait, json)
+        body, left = _offered(api, "pause", body, json)
+        return _submitted(api, api.post("/pause", body), no_wait, json, {"dependents": left})
 
 
 def resume(
@@ -114,7 +116,8 @@ def stop(
     with management(data_dir) as api:
         named = _named(api, names, all, ("running", "paused"))
         body = {"table_maps": named, "discard_queue": discard_queue, "dependents": with_dependents}
-        return _submitted(api, api.post("/stop", body), no_wait, json)
+        body, left = _offered(api, "stop", body, json)
+        return _submitted(api, api.post("/stop", body), no_wait, json, {"dependents": left})
 
 
 def _run_body(
@@ -148,11 +151,30 @@ def _named(api: Management, names: tuple[str, ...], everything: bool, states: tu
     return api.named(*names)
 
 
-def _submitted(api: Management, request: Document, no_wait: bool, json: bool) -> int:
+def _offered(api: Management, action: str, body: Document, json: bool) -> tuple[Document, list[str]]:
+    """The body with what a person at a terminal answers, and the running table maps in need of those named that are
+    left as they are."""
+    if body["dependents"]:
+        return body, []
+    plan = api.post("/plan-pause", {"table_maps": body["table_maps"]})
+    left = [one["table_map"] for one in plan["dependents"]]
+    if not left:
+        return body, []
+    print(f"isthmus: running table maps that depend on this ({len(left)}): {'; '.join(left)}.", file=sys.stderr)
+    if not json and sys.stdin.isatty() and sys.stderr.isatty():
+        print(f"{action.capitalize()} them too? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().casefold() in ("y", "yes"):
+            return body | {"dependents": True}, []
+    else:
+        print("isthmus: they stay as they are; --with-dependents takes them along.", file=sys.stderr)
+    return body, left
+
+
+def _submitted(api: Management, request: Document, no_wait: bool, json: bool, more: Document | None = None) -> int:
     if not no_wait:
-        return follow(api, request, json=json)
+        return follow(api, request, json=json, more=more)
     if json:
-        print_json(request)
+        print_json(request | (more or {}))
     else:
         print(f"Request {request['id']} was submitted: {request['action']} of {len(request['table_maps'])}.")
     return exit_codes.OK

@@ -57,10 +57,11 @@ class IntegrationKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
-    """The id of the version that was saved."""
+    """The version that was saved: the id of its row, and its number."""
 
     id: UUID
     table_map: str
+    version: str
 
 
 class DefinitionCalls:
@@ -99,7 +100,7 @@ class DefinitionCalls:
         saved = await self._editing.save(
             table_map, caller.principal, version=body.version, publisher=body.publisher, choose=body.choose
         )
-        return Saved(id=saved, table_map=name)
+        return await self._saved(name, saved)
 
     @endpoint("POST", "/table-maps/{name}/validate")
     async def validate_version(self, name: str, body: Draft) -> Validation:
@@ -133,7 +134,12 @@ class DefinitionCalls:
         """Make a new table map; it does not run yet."""
         table_map = table_map_of(body.definition)
         saved = await self._editing.create(table_map, caller.principal, publisher=body.publisher)
-        return Saved(id=saved, table_map=table_map.name)
+        return await self._saved(table_map.name, saved)
+
+    @endpoint("POST", "/validate")
+    async def validate_table_map(self, body: NewTableMap) -> Validation:
+        """Hold a new table map against both halves. Nothing is made."""
+        return await self._editing.validate_new(table_map_of(body.definition))
 
     @endpoint("DELETE", "/table-maps/{name}")
     async def delete_table_map(self, name: str, caller: Caller) -> None:
@@ -144,4 +150,7 @@ class DefinitionCalls:
     async def set_integration_key(self, table: str, body: IntegrationKey, caller: Caller) -> list[Saved]:
         """Give all table maps of a Dataverse table another integration key: each gets a new version."""
         saved = await self._editing.set_integration_key(table, body.key, caller.principal)
-        return [Saved(id=version_id, table_map=name) for name, version_id in saved.items()]
+        return [await self._saved(name, version_id) for name, version_id in saved.items()]
+
+    async def _saved(self, name: str, version_id: UUID) -> Saved:
+        return Saved(id=version_id, table_map=name, version=(await self._versions.read(version_id)).version)

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from isthmus.apps.principal import ANONYMOUS, Principal
+from isthmus.dual_write.management_api.reason import reason_of
 from isthmus.errors import Rejected
 
 Handler = Callable[..., Awaitable[Any]]
@@ -136,7 +137,9 @@ def _path_parameter(name: str, text: str, kind: Any) -> Any:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
         raise Rejected(
-            f"'{text}' in the address can't be used as {name}: {_reason(error)[0]}.", code="query_parameter", field=name
+            f"'{text}' in the address can't be used as {name}: {reason_of(error, kind)[0]}.",
+            code="query_parameter",
+            field=name,
         ) from None
 
 
@@ -161,7 +164,8 @@ def _query(request: Request, wanted: type[msgspec.Struct]) -> msgspec.Struct:
     try:
         return msgspec.convert(given, wanted, strict=False)
     except msgspec.ValidationError as error:
-        reason, field = _reason(error)
+        reason, place = reason_of(error, wanted)
+        field = place.partition("[")[0]
         raise Rejected(
             f"The parameter '{field}' can't be used: {reason}.", code="query_parameter", field=field
         ) from None
@@ -171,7 +175,7 @@ def _body(body: bytes, wanted: Any) -> Any:
     try:
         return msgspec.json.decode(body or b"{}", type=wanted)
     except msgspec.ValidationError as error:
-        reason, field = _reason(error)
+        reason, field = reason_of(error, wanted)
         raise Rejected(
             f"The body can't be used{f' at {field}' if field else ''}: {reason}.",
             code="payload_property",
@@ -179,12 +183,6 @@ def _body(body: bytes, wanted: Any) -> Any:
         ) from None
     except msgspec.DecodeError as error:
         raise Rejected(f"The body is no JSON: {error}.", code="payload_syntax") from None
-
-
-def _reason(error: msgspec.ValidationError) -> tuple[str, str]:
-    """What was wrong, and the path to it."""
-    reason, _, place = str(error).partition(" - at `")
-    return reason, place.removesuffix("`").removeprefix("$.").removeprefix("$")
 
 
 def _is_list(kind: Any) -> bool:

@@ -32,7 +32,10 @@ Direction = Literal["both", "to_dataverse", "to_finops", "none"]
 
 
 class LastRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What was last asked of a table map, by whom (an object id), and what became of it."""
+    """What was last asked of a table map, by whom (an object id), and what became of it.
+
+    A run of several table maps ends in error when records of some were refused: it is completed for the others.
+    """
 
     id: UUID
     action: str
@@ -172,7 +175,7 @@ def _summary(
         waiting=sum(count.waiting for count in queued),
         failed=sum(count.failed for count in queued),
         halves_away=away,
-        last_request=None if last is None else _last(last),
+        last_request=None if last is None else _last(last, table_map.name),
     )
 
 
@@ -185,12 +188,14 @@ def direction_of(table_map: TableMap) -> Direction:
     return "to_dataverse" if to_dataverse else "to_finops" if to_finops else "none"
 
 
-def _last(request: Request) -> LastRequest:
+def _last(request: Request, table_map: str) -> LastRequest:
+    refused = {part.table_map for part in request.progress if part.refused}
+    went_fine = request.code == "initial_sync_refused" and table_map not in refused
     return LastRequest(
         id=request.id,
         action=request.action,
-        state=request.state,
-        message=request.message,
+        state="completed" if went_fine else request.state,
+        message=None if went_fine else request.message,
         requested_by=request.requested_by,
         requested_at=request.requested_at,
         ended_at=request.ended_at,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from isthmus.apps.principal import Half
 from isthmus.dual_write.filter_tester import Explained, FilterTester, Matching
 from isthmus.dual_write.management_api.drafts import Draft, Drafts
@@ -26,9 +24,9 @@ class TryFilter(Draft, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ExplainFilter(TryFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """And the id of a record of that half: RecId or GUID."""
+    """And a record of that half: its id, or its integration key as text with commas."""
 
-    record: int | UUID
+    record: int | str
 
 
 class TrialCalls:

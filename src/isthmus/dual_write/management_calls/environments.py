@@ -24,7 +24,7 @@ _COMPANIES = "select cdm_companyid::text as id, cdm_companycode as code from dat
 
 
 class EnvironmentsQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A half, and its host name; an address with a scheme is taken too."""
+    """A half, and its host name; a port or a scheme makes no difference."""
 
     target_type: str = "AX"
     identifier: str = ""
@@ -64,7 +64,8 @@ class EnvironmentCalls:
     @endpoint("GET", f"{BASE}/Environments")
     async def list_environments(self, query: EnvironmentsQuery, caller: Caller) -> list[Document]:
         """List the connection sets of a host: the one of this environment, or none."""
-        if query.identifier and _host(query.identifier) not in (_host(caller.base), _host(caller.base, port=False)):
+        # Both halves answer on two ports, with and without TLS: the host says which environment is meant.
+        if query.identifier and _host(query.identifier) != _host(caller.base):
             return []
         return [
             {
@@ -83,6 +84,7 @@ class EnvironmentCalls:
         self._projects.check_connection_set(name)
         catalog = await self._projects.catalog()
         shown = environments(catalog.table_maps.values(), catalog, self._projects.name, caller.base)
+        versions = [version for each in (await self._projects.versions()).values() for version in each]
         companies = [(row["id"], row["code"]) for row in await self._dataverse.fetch(_COMPANIES)]
         return {
             "name": self._projects.name,
@@ -99,8 +101,10 @@ class EnvironmentCalls:
                 }
                 for _, code in companies
             ],
+            "tenant": None,
             "forDualWrite": True,
             "dualWriteDetail": {
+                "trialExpiresOn": None,
                 "legalEntityMappings": {
                     "leftEnvironment": FINOPS,
                     "rightEnvironment": DATAVERSE,
@@ -112,14 +116,20 @@ class EnvironmentCalls:
                 "conflictResolution": {"option": "1", "master": DATAVERSE},
                 "alertSettings": [to_setting(stored.rule) for stored in await self._alerts.list()],
                 "autoPauseThresholdSettings": [],
+                "isOnFirstPartyAuth": False,
                 "isSolutionAware": True,
                 "solutionAwareRequests": [],
                 "actionDetails": [],
                 "errorTableNames": [],
+                "dualWriteScheduleLogicAppRunId": None,
                 "scheduledRequests": [],
                 "isTrialEnvironment": False,
+                "errorTableUpdateInProgress": False,
+                "catchupCleanupTriggerName": None,
             },
             "bypassApiHubConnector": True,
+            "owner": None,
+            "createdDateTime": min(version.saved_at for version in versions),
             "tags": [],
         }
 
@@ -156,6 +166,5 @@ class EnvironmentCalls:
         return {"integrationKeys": body.integration_keys, "datasetName": body.dataset_name or dataset}
 
 
-def _host(address: str, *, port: bool = True) -> str:
-    found = urlsplit(address if "://" in address else f"https://{address}")
-    return (found.netloc if port else found.hostname or "").lower()
+def _host(address: str) -> str:
+    return (urlsplit(address if "://" in address else f"https://{address}").hostname or "").lower()

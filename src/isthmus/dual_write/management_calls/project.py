@@ -16,10 +16,9 @@ import msgspec
 from isthmus.apps.principal import Half
 from isthmus.dual_write.initial_sync_part import Part, parts_of
 from isthmus.dual_write.legs import CurrentLegs
-from isthmus.dual_write.management_calls.schemas import environments
+from isthmus.dual_write.management_calls.field_mappings import field_mappings
 from isthmus.dual_write.management_calls.shapes import REQUEST_STATES, Document, project_name
-from isthmus.dual_write.mapping_document import document
-from isthmus.dual_write.refused_records import RefusedRecords
+from isthmus.dual_write.refused_records import RefusedRecords, count_part
 from isthmus.dual_write.requests import Request, Requests
 from isthmus.dual_write.schema_drift import drift_of
 from isthmus.dual_write.shipped_versions import registration_id
@@ -95,24 +94,10 @@ class Projects:
 
     async def field_mappings(self, table_map: TableMap, base: str) -> Document:
         """The whole definition of a map, both schemas, and in what it does not fit them."""
-        catalog = await self.catalog()
-        pid = registration_id(table_map.name)
+        catalog, connection_set = await self.catalog(), (self.name, self.id)
+        versions = await self._versions.history(table_map.name)
         issues = drift_of(await self._versions.current(table_map.name), catalog)
-        return {
-            **document(table_map, catalog),
-            "id": str(pid),
-            "name": project_name(pid, self.id),
-            "environments": environments([table_map], catalog, self.name, base),
-            "validationIssues": [
-                {"code": issue.code, "field": issue.field, "message": f"{issue.what}. {issue.advice}"}
-                for issue in issues
-            ],
-            "isDualWriteEnabled": True,
-            "skipInitialSync": False,
-            "areKeysMismatched": False,
-            "authorizedUsers": [],
-            "tags": [],
-        }
+        return field_mappings(table_map, catalog, connection_set, base, versions, issues)
 
     async def initial_sync(self, table_map: TableMap) -> Document:
         """The last initial sync of a map: one response a legal entity, one leg a direction."""
@@ -126,11 +111,12 @@ class Projects:
             if part.table_map == name
         ]
         pid = registration_id(name)
-        companies = sorted({part.company for part in parts})
+        # A run that copied nothing, as it was told, has no parts and is a response of its own.
+        companies = sorted({part.company for part in parts} or ({""} if runs else ()))
         return {
             "projectName": project_name(pid, self.id),
             "projectExecutionResponses": [
-                await self._response(pid, runs[0], company, [part for part in parts if part.company == company])
+                await self._response(name, pid, runs[0], company, [part for part in parts if part.company == company])
                 for company in companies
             ],
             "isDataManagementProject": False,
@@ -141,7 +127,7 @@ class Projects:
             "createdDateTime": _moment(runs[0].requested_at if runs else None),
         }
 
-    async def _response(self, pid: UUID, request: Request, company: str, parts: list[Part]) -> Document:
+    async def _response(self, name: str, pid: UUID, request: Request, company: str, parts: list[Part]) -> Document:
         legs = [await self._leg(request, part) for part in parts]
         status = REQUEST_STATES[request.state]
         return {
@@ -150,17 +136,26 @@ class Projects:
             "projectName": project_name(pid, self.id),
             "legalEntityName": company,
             "legalEntityId": company,
+            "schedule": None,
             "submittedOn": _moment(request.requested_at),
             "executionStatus": status,
             "lastExecutionStatusChangeOn": _moment(request.ended_at or request.started_at),
             "taskExecutionStatuses": [
                 {
-                    "name": parts[0].table_map,
+                    "name": name,
                     "status": status,
                     "isRunning": request.is_open,
                     "legs": legs,
                 }
             ],
+            "isDataManagementProject": False,
+            "dataManagementOperation": None,
+            "initialSyncRequestId": str(request.id),
+            "id": str(pid),
+            "upsertCount": sum(part.inserted + part.updated for part in parts),
+            "errorCount": sum(leg["importRecordsErrorCount"] for leg in legs),
+            "owner": request.requested_by,
+            "createdDateTime": _moment(request.requested_at),
         }
 
     async def _leg(self, request: Request, part: Part) -> Document:
@@ -172,21 +167,33 @@ class Projects:
             {"recordId": one.record_id, "sourceField": ", ".join(one.columns), "errorMessage": one.message}
             for one in refused
         ]
+        kept = await count_part(self._pools[destination], part.table_map, part.source, part.company)
         done = part.step == "done"
         return {
             "displayName": "AX to CRM" if part.source == "finops" else "CRM to AX",
             "status": "Completed" if done else "Running",
+            "details": None,
             "exportStatus": "Completed",
+            "exportDetails": None,
+            "exportJob": None,
+            "exportStarted": _moment(request.started_at),
+            "exportFinished": None,
             "exportRecordCount": part.total,
             "exportRecordErrorCount": 0,
+            "exportNewVersionToken": None,
+            "exportRangeInfo": None,
             "exportErrors": [],
+            "exportUri": None,
             "importStatus": "Completed" if done else "Running",
+            "importDetails": None,
+            "importJob": None,
             "importStarted": _moment(request.started_at),
             "importFinished": _moment(request.ended_at) if done else None,
             "importRecordsInsertedCount": part.inserted,
             "importRecordsUpdatedCount": part.updated,
-            "importRecordsErrorCount": len(errors),
+            "importRecordsErrorCount": kept.records,
             "importErrors": errors,
+            "importErrorUri": None,
         }
 
 
