@@ -210,7 +210,7 @@ def test_queued_changes_are_listed_tried_again_and_given_up(running: Running) ->
     assert "1 queued changes are tried again" in running.map(*one, "--retry", first)
     assert "--half" in running.map("queue", CURRENCIES, "--retry", first, code=exit_codes.FAILED)
     unknown = running.map(*one, "--dismiss", first, "--dismiss", "0", "--reason", "Wrong.", code=exit_codes.FAILED)
-    assert "Of 2 changes" in unknown and len(running.map_json("queue", CURRENCIES)) == 2
+    assert "waiting or refused change 0" in unknown and len(running.map_json("queue", CURRENCIES)) == 2
     given_up = ("--dismiss", first, "--dismiss", second)
     assert "--reason" in running.map(*one, *given_up, code=exit_codes.FAILED)
     assert running.map_json(*one, *given_up, "--reason", "No longer wanted.") == {"count": 2}
