@@ -58,15 +58,21 @@ class Loaded(msgspec.Struct, frozen=True):
     left: list[Left]
 
 
-_BY_INDEX = "set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off"
-"""For a few thousand rows a lookup by index is as fast as any other way, and it stays so however large tables grow: the
-plan may be kept. PostgreSQL by itself, which knows nothing of what was written this minute, would read whole tables."""
+_BY_INDEX = (
+    "set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off; "
+    "set local plan_cache_mode = auto"
+)
+"""For a few thousand rows a lookup by index is as fast as any other way, and it stays so however large tables grow.
+PostgreSQL by itself, which knows nothing of what was written this minute, would read whole tables. It makes a plan anew
+for the first chunks, though: in one made for an empty table all indexes look alike, the wrong ones too.
+"""
 
 _ONCE = "offset 0"
 """Keeps PostgreSQL from working out a column of a subquery again at every place that it is used."""
 
 _AS_BEFORE = (
-    "set local enable_hashjoin to default; set local enable_mergejoin to default; set local enable_seqscan to default"
+    "set local enable_hashjoin to default; set local enable_mergejoin to default; set local enable_seqscan to default; "
+    "set local plan_cache_mode = force_generic_plan"
 )
 
 _LEFT = msgspec.json.Decoder(list[Left])
