@@ -44,6 +44,11 @@ HALVES: tuple[Half, ...] = ("finops", "dataverse")
 BATCH = 256
 """Changes of one save, at most, but for those that belong to one save of their origin."""
 
+FIRST_BATCH = 8
+"""Changes of the first save, each later one takes up to twice as many: where processes or databases keep dying before a
+large batch is done, small ones still get through.
+"""
+
 LAST_CHANGES = 64
 """Changes, about, that are delivered at once while all writers of the table maps wait."""
 
@@ -149,7 +154,7 @@ class CatchUp:
 
     async def _drain_half(self, task: CatchUpTask, source: Half, most: int) -> None:
         """Deliver what the queue of one half holds, about `most` changes of it."""
-        moved, size = 0, BATCH
+        moved, size = 0, FIRST_BATCH
         while moved <= most:
             await task.report()
             try:
